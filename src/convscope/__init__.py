@@ -1,0 +1,47 @@
+"""A convolutional neural network, laid open.
+
+`import convscope as cs` is cheap: a name loads its package, and with it torch, when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_PACKAGES = ("data", "experiments", "geometry", "inspection", "models", "nn", "ops", "report", "signal", "training")
+_HOMES = {
+    "create_model": "convscope.models",
+    "list_models": "convscope.models",
+    "load_dataset": "convscope.data",
+    "decode_image": "convscope.data",
+    "feature_maps": "convscope.inspection",
+    "filters": "convscope.inspection",
+    "explain_convolution": "convscope.inspection",
+    "Recipe": "convscope.training",
+    "Run": "convscope.training",
+    "train": "convscope.training",
+    "evaluate": "convscope.training",
+}
+
+__all__ = ["__version__", *_PACKAGES, *_HOMES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from convscope import data, experiments, geometry, inspection, models, nn, ops, report, signal, training
+    from convscope.data import decode_image, load_dataset
+    from convscope.inspection import explain_convolution, feature_maps, filters
+    from convscope.models import create_model, list_models
+    from convscope.training import Recipe, Run, evaluate, train
+
+
+def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return importlib.import_module(f"convscope.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'convscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,216 @@
+"""A set of labelled pictures of one size, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from convscope.errors import DataError, ShapeError, UsageError
+
+__all__ = ["ImageSet"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageSet:
+    """Hold pictures and their labels.
+
+    Shapes:
+        images (N, C, H, W) uint8, 0 black to 255 white; labels (N,) int64, each an index into `classes`
+    Args:
+        name: what a person calls this set.
+        ignored: files that the loader passed over because they are hidden or not named like a picture.
+        skipped: files that the loader was asked to leave out because they cannot be decoded.
+    Raises:
+        ShapeError: the shapes are not as above, or the counts disagree.
+        UsageError: a dtype or a class name is not as above.
+        DataError: there is no image, or a label is outside 0 .. len(classes) - 1.
+    Example:
+        >>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+        >>> ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets")
+        ImageSet('pets': 3 images of 1 x 28 x 28, 2 classes)
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    ignored: int = 0
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        images, labels = self.images, self.labels
+        for what, value, dtype in (("images", images, torch.uint8), ("labels", labels, torch.int64)):
+            if not isinstance(value, Tensor) or value.dtype != dtype:
+                got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+                raise UsageError(f"ImageSet: {what} must be a {dtype} tensor, got {got}. Convert it first.")
+        if images.dim() != 4:
+            raise ShapeError(
+                f"ImageSet: images must have the shape (N, C, H, W), got {tuple(images.shape)}. "
+                "Add the missing axes with unsqueeze or reshape."
+            )
+        if labels.dim() != 1 or len(labels) != len(images):
+            raise ShapeError(
+                f"ImageSet: {len(images)} images need labels of shape ({len(images)},), "
+                f"got {tuple(labels.shape)}. Give each image one label."
+            )
+        if images.numel() == 0:
+            raise DataError(
+                f"ImageSet: images of shape {tuple(images.shape)} hold no pixel. Give at least one image."
+            )
+        names_are_good = all(isinstance(name, str) and name for name in self.classes)
+        if not names_are_good or len(set(self.classes)) != len(self.classes):
+            raise UsageError(
+                f"ImageSet: classes must be different, non-empty strings, got {self.classes}. Rename them."
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(self.classes):
+            raise DataError(
+                f"ImageSet: labels run from {low} to {high}, but {len(self.classes)} classes allow "
+                f"0 to {len(self.classes) - 1}. Add the missing class names or correct the labels."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.image_shape
+        return (
+            f"ImageSet({self.name!r}: {len(self)} images of {channels} x {height} x {width}, "
+            f"{len(self.classes)} classes)"
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The (C, H, W) of every image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def class_counts(self) -> tuple[int, ...]:
+        """Count the images of each class, in the order of `classes`.
+
+        Example:
+            >>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+            >>> ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets").class_counts()
+            (1, 2)
+        """
+        return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
+
+    def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
+        """Pick images by position, in the order given; the class names stay.
+
+        Raises:
+            UsageError: no index, or one outside -N .. N - 1.
+        Example:
+            >>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+            >>> ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets").subset([2, 0]).labels
+            tensor([1, 0])
+        """
+        index = torch.as_tensor(indices)
+        if index.dim() != 1 or index.numel() == 0 or index.dtype not in (torch.int64, torch.int32):
+            raise UsageError(
+                f"ImageSet.subset: indices must be a non-empty list of integers, got {_brief(indices)}."
+            )
+        low, high = int(index.min()), int(index.max())
+        if low < -len(self) or high >= len(self):
+            worst = high if high >= len(self) else low
+            raise UsageError(
+                f"ImageSet.subset: index {worst} is outside the {len(self)} images of {self.name!r}. "
+                f"Use 0 to {len(self) - 1}."
+            )
+        index = index.long()
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def take(self, n: int) -> ImageSet:
+        """Keep the first `n` images, as a view.
+
+        A set read from a folder lies class by class: use `take_balanced` there.
+
+        Raises:
+            UsageError: `n` is below 1 or above the number of images.
+        Example:
+            >>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+            >>> len(ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets").take(2))
+            2
+        """
+        self._check_count("take", n)
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+    def take_balanced(self, n: int) -> ImageSet:
+        """Keep `n` images spread as evenly over the classes as the counts allow, in their present order.
+
+        Raises:
+            UsageError: `n` is below 1 or above the number of images.
+        Example:
+            >>> images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
+            >>> pets = ImageSet(images, torch.tensor([0, 0, 0, 1]), ("cat", "dog"), "pets")
+            >>> pets.take_balanced(2).labels
+            tensor([0, 1])
+        """
+        self._check_count("take_balanced", n)
+        by_class = torch.argsort(self.labels, stable=True)
+        starts = torch.tensor((0, *self.class_counts()[:-1])).cumsum(0)
+        rank = torch.empty_like(by_class)  # how many images of the same class come before this one
+        rank[by_class] = torch.arange(len(self)) - starts[self.labels[by_class]]
+        chosen = torch.argsort(rank, stable=True)[:n].sort().values
+        return self.subset(chosen)
+
+    def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Measure each channel's mean and standard deviation (population) on the 0..1 scale.
+
+        Counts the 256 levels as integers, so the result does not depend on the order of summation.
+
+        Example:
+            >>> images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
+            >>> ImageSet(images, torch.tensor([0, 1]), ("black", "white"), "two").mean_std()
+            ((0.5,), (0.5,))
+        """
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        means, stds = [], []
+        for channel in self.images.unbind(1):
+            weights = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
+            mean = weights @ levels
+            means.append(float(mean))
+            stds.append(float(torch.sqrt(weights @ (levels - mean) ** 2)))
+        return tuple(means), tuple(stds)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the facts of this set as plain values that JSON can hold.
+
+        Example:
+            >>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+            >>> facts = ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets").to_dict()
+            >>> facts["class_counts"]
+            {'cat': 1, 'dog': 2}
+        """
+        channels, height, width = self.image_shape
+        mean, std = self.mean_std()
+        return {
+            "name": self.name,
+            "num_images": len(self),
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "classes": list(self.classes),
+            "class_counts": dict(zip(self.classes, self.class_counts(), strict=True)),
+            "size_bytes": self.images.numel(),
+            "mean": list(mean),
+            "std": list(std),
+            "ignored": self.ignored,
+            "skipped": list(self.skipped),
+        }
+
+    def _check_count(self, method: str, n: int) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(self):
+            raise UsageError(
+                f"ImageSet.{method}: n must be an integer from 1 to {len(self)} (the images of "
+                f"{self.name!r}), got {n!r}."
+            )
+
+
+def _brief(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,89 @@
+"""Bring a picture to the size a network wants: shorter side resized, centre kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convscope.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["fit_image", "size_pair"]
+
+
+def size_pair(size: int | tuple[int, int], call: str) -> tuple[int, int]:
+    """Turn a size into a (height, width) pair, or refuse it.
+
+    Raises:
+        UsageError: not an integer of at least 1, nor a pair of them.
+    Example:
+        >>> size_pair(224, "fit_image")
+        (224, 224)
+    """
+    pair = (size, size) if isinstance(size, int) else size
+    try:
+        height, width = pair
+    except (TypeError, ValueError):
+        height = width = None
+    for side in (height, width):
+        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= 16384:
+            raise UsageError(
+                f"{call}: size must be an integer or a (height, width) pair, each 1 to 16384 pixels, got {size!r}."
+            )
+    return pair[0], pair[1]
+
+
+def fit_image(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resize a picture until it covers `size`, and cut the centre out of it.
+
+    The proportions stay; what sticks out on the longer side is lost, half at each end.
+    Bilinear with antialiasing: shrinking averages over all the pixels that are merged.
+    A picture that has the size already is returned unchanged.
+
+    Shapes:
+        image (H, W) or (H, W, 3) uint8; returns the same with the new height and width
+    Args:
+        size: pixels; an int for a square, or a (height, width) pair.
+    Raises:
+        UsageError: the array or the size is not of that kind.
+    Example:
+        >>> import numpy as np
+        >>> fit_image(np.zeros((300, 451, 3), np.uint8), 224).shape
+        (224, 224, 3)
+    """
+    from PIL import Image
+
+    height, width = size_pair(size, "fit_image")
+    check_picture(image, "fit_image")
+    old_height, old_width = image.shape[:2]
+    if (old_height, old_width) == (height, width):
+        return image
+    shrink = min(old_height / height, old_width / width)  # source pixels per result pixel, both axes
+    left = max(0.0, (old_width - shrink * width) / 2)
+    top = max(0.0, (old_height - shrink * height) / 2)
+    box = (left, top, old_width - left, old_height - top)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return _writable(resized)
+
+
+def check_picture(image: object, call: str) -> None:
+    """Refuse what is not a (H, W) or (H, W, 3) uint8 array with at least one pixel."""
+    import numpy as np
+
+    if not isinstance(image, np.ndarray):
+        raise UsageError(
+            f"{call}: the picture must be a numpy array, got {type(image).__name__}. Use decode_image first."
+        )
+    is_grey_or_rgb = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+    if image.dtype != np.uint8 or not is_grey_or_rgb or image.size == 0:
+        raise UsageError(
+            f"{call}: the picture must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} of shape "
+            f"{image.shape}. Use decode_image to get one."
+        )
+
+
+def _writable(image: object) -> np.ndarray:
+    import numpy as np
+
+    return np.array(image)

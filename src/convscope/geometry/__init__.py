@@ -1,0 +1,29 @@
+"""Sizes, positions and costs of convolutions, in integers, each with its derivation. No torch."""
+
+from convscope.geometry.cost import LayerCost, check_groups, conv_cost, conv_weight_shape, dense_cost
+from convscope.geometry.derivation import Derivation
+from convscope.geometry.integers import as_int, as_ints
+from convscope.geometry.padding import PADDING_WORDS, Padding, axis_padding, paddings
+from convscope.geometry.transposed import TransposedWindow
+from convscope.geometry.window import Window, pool_window
+from convscope.geometry.windows import AXIS_NAMES, Windows
+
+__all__ = [
+    "AXIS_NAMES",
+    "PADDING_WORDS",
+    "Derivation",
+    "LayerCost",
+    "Padding",
+    "TransposedWindow",
+    "Window",
+    "Windows",
+    "as_int",
+    "as_ints",
+    "axis_padding",
+    "check_groups",
+    "conv_cost",
+    "conv_weight_shape",
+    "dense_cost",
+    "paddings",
+    "pool_window",
+]

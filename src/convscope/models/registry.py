@@ -1,0 +1,123 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from convscope.errors import UnknownNameError, UsageError
+from convscope.geometry import as_int, as_ints
+
+__all__ = ["ModelEntry", "create_model", "list_models", "model_entry", "register_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """What the registry knows of a network.
+
+    `factory` takes `num_classes` and `in_channels`, and `image_size` where a layer's width depends on it.
+    `input_shape` is the (C, H, W) that the network was made for and gets when nothing else is asked.
+    """
+
+    name: str
+    factory: Callable[..., nn.Module]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    summary: str
+    source: str
+
+
+_ENTRIES: dict[str, ModelEntry] = {}
+_Factory = TypeVar("_Factory", bound=Callable[..., nn.Module])
+
+
+def register_model(
+    name: str, *, input_shape: tuple[int, int, int], num_classes: int, source: str
+) -> Callable[[_Factory], _Factory]:
+    """Return a decorator that makes a factory known as `name`; the first line of its docstring describes it."""
+
+    def register(factory: _Factory) -> _Factory:
+        if name in _ENTRIES:
+            raise UsageError(f"model name {name!r} is taken by {_ENTRIES[name].factory!r}.", call="register_model")
+        summary = (inspect.getdoc(factory) or "").split("\n", 1)[0]
+        _ENTRIES[name] = ModelEntry(name, factory, input_shape, num_classes, summary, source)
+        return factory
+
+    return register
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the sorted names that match a shell pattern.
+
+    Example:
+        >>> list_models("lenet*")
+        ['lenet5']
+    """
+    return sorted(fnmatch.filter(_ENTRIES, pattern))
+
+
+def model_entry(name: str) -> ModelEntry:
+    """Return what the registry knows of `name`.
+
+    Raises:
+        UnknownNameError: no such network; the nearest names are told.
+    """
+    try:
+        return _ENTRIES[name]
+    except (KeyError, TypeError):
+        raise UnknownNameError("model", name, list_models(), call="create_model") from None
+
+
+def create_model(
+    name: str,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    weights: str | Path | None = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    **options: object,
+) -> nn.Module:
+    """Build a network of the zoo; what is not asked for is as the family was published.
+
+    The seed of its random weights is torch's global one: call `torch.manual_seed` before.
+
+    Args:
+        num_classes: outputs of the head.
+        in_channels: channels of the input image.
+        image_size: pixels, or (height, width). Only fully connected first or last layers depend on it; a
+            network that takes every size refuses it.
+        weights: a `.safetensors` file of matching keys and shapes, loaded strictly.
+        options: further arguments of the family's factory, such as `widths` or `hidden`.
+    Raises:
+        UnknownNameError: no such network.
+        UsageError: an argument the family does not have; weights that do not fit.
+    Example:
+        >>> network = create_model("lenet5")
+        >>> sum(parameter.numel() for parameter in network.parameters())
+        61706
+    """
+    entry = model_entry(name)
+    accepted = inspect.signature(entry.factory).parameters
+    arguments: dict[str, object] = dict(options)
+    arguments["num_classes"] = as_int("num_classes", num_classes or entry.num_classes, at_least=1)
+    channels = entry.input_shape[0] if in_channels is None else in_channels
+    arguments["in_channels"] = as_int("in_channels", channels, at_least=1)
+    if image_size is not None:
+        arguments["image_size"] = as_ints("image_size", image_size, 2, at_least=1)
+    elif "image_size" in accepted:
+        arguments["image_size"] = entry.input_shape[1:]
+    for argument in arguments:
+        if argument not in accepted:
+            raise UnknownNameError(f"argument of {name!r}", argument, accepted, call="create_model")
+    network = entry.factory(**arguments)
+    if weights is not None:
+        from convscope.models.weights import load_weights
+
+        load_weights(network, weights)
+    return network
