@@ -25,7 +25,30 @@ _HOMES = {
     "evaluate": "convscope.training",
 }
 
-__all__ = ["__version__", *_PACKAGES, *_HOMES]  # noqa: PLE0604
+__all__ = [
+    "Recipe",
+    "Run",
+    "__version__",
+    "create_model",
+    "data",
+    "decode_image",
+    "evaluate",
+    "experiments",
+    "explain_convolution",
+    "feature_maps",
+    "filters",
+    "geometry",
+    "inspection",
+    "list_models",
+    "load_dataset",
+    "models",
+    "nn",
+    "ops",
+    "report",
+    "signal",
+    "train",
+    "training",
+]
 
 if TYPE_CHECKING:
     from convscope import data, experiments, geometry, inspection, models, nn, ops, report, signal, training

@@ -21,6 +21,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Self
 
+_NAMES_AT_MOST = 20  # of the known names in one message
+
 __all__ = [
     "BadImageError",
     "ConvscopeError",
@@ -80,7 +82,9 @@ class UnknownNameError(UsageError):
         self.kind, self.name, self.known = kind, name, tuple(known)
         self.nearest = tuple(difflib.get_close_matches(str(name), self.known, n=3, cutoff=0.5))
         hint = f"did you mean {' or '.join(map(repr, self.nearest))}? " if self.nearest else ""
-        known_text = ", ".join(map(repr, self.known)) or "none"
+        known_text = ", ".join(map(repr, self.known[:_NAMES_AT_MOST])) or "none"
+        if len(self.known) > _NAMES_AT_MOST:
+            known_text += f" and {len(self.known) - _NAMES_AT_MOST} more"
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {known_text}.", call=call)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convscope.data.batches import Augmentation, Batches, normalise, prepare
     from convscope.data.decode import decode_image
-    from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, fashion_mnist, load_idx_folder, read_idx
+    from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
+    from convscope.data.idx import load_idx_folder, read_idx
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
     from convscope.data.photograph import cat, cat_path
@@ -26,10 +27,10 @@ __all__ = [
     "cat",
     "cat_path",
     "decode_image",
-    "fashion_mnist",
     "fit_image",
     "list_datasets",
     "load_dataset",
+    "load_fashion_mnist",
     "load_idx_folder",
     "load_image_folder",
     "normalise",
@@ -37,13 +38,33 @@ __all__ = [
     "read_idx",
 ]
 
-_MODULES = {
-    "batches": ("Augmentation", "Batches", "normalise", "prepare"),
-    "decode": ("decode_image",),
-    "fashion_mnist": ("FASHION_MNIST_CLASSES", "load_idx_folder", "read_idx"),
-    "image_folder": ("load_image_folder",),
-    "image_set": ("ImageSet",),
-    "photograph": ("cat", "cat_path"),
-    "registry": ("list_datasets", "load_dataset"),
-    "resize": ("fit_image",),
+_HOME = {
+    "FASHION_MNIST_CLASSES": "fashion_mnist",
+    "Augmentation": "batches",
+    "Batches": "batches",
+    "ImageSet": "image_set",
+    "cat": "photograph",
+    "cat_path": "photograph",
+    "decode_image": "decode",
+    "fit_image": "resize",
+    "list_datasets": "registry",
+    "load_dataset": "registry",
+    "load_fashion_mnist": "fashion_mnist",
+    "load_idx_folder": "idx",
+    "load_image_folder": "image_folder",
+    "normalise": "batches",
+    "prepare": "batches",
+    "read_idx": "idx",
 }
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -109,7 +109,10 @@ class ImageSet:
             >>> ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets").subset([2, 0]).labels
             tensor([1, 0])
         """
-        index = torch.as_tensor(indices)
+        try:
+            index = torch.as_tensor(indices)
+        except (TypeError, ValueError, RuntimeError):
+            index = torch.tensor([])  # refused with the rest
         if index.dim() != 1 or index.numel() == 0 or index.dtype not in (torch.int64, torch.int32):
             raise UsageError(
                 f"ImageSet.subset: indices must be a non-empty list of integers, got {_brief(indices)}."

@@ -1,0 +1,26 @@
+"""The source document's claims as experiments that run and are measured."""
+
+from convscope.experiments.demo_folder import demo_folder
+from convscope.experiments.mlp_and_cnn import Contestant, MlpAndCnn, mlp_and_cnn
+from convscope.experiments.three_layers import (
+    LoopComparison,
+    ThreeLayers,
+    compare_with_loops,
+    convolve_by_loops,
+    three_layers,
+)
+from convscope.experiments.tour import Tour, take_tour
+
+__all__ = [
+    "Contestant",
+    "LoopComparison",
+    "MlpAndCnn",
+    "ThreeLayers",
+    "Tour",
+    "compare_with_loops",
+    "convolve_by_loops",
+    "demo_folder",
+    "mlp_and_cnn",
+    "take_tour",
+    "three_layers",
+]

@@ -2,6 +2,7 @@
 
 from convscope.geometry.cost import LayerCost, check_groups, conv_cost, conv_weight_shape, dense_cost
 from convscope.geometry.derivation import Derivation
+from convscope.geometry.facts import WindowFacts, window_facts
 from convscope.geometry.integers import as_int, as_ints
 from convscope.geometry.padding import PADDING_WORDS, Padding, axis_padding, paddings
 from convscope.geometry.transposed import TransposedWindow
@@ -16,6 +17,7 @@ __all__ = [
     "Padding",
     "TransposedWindow",
     "Window",
+    "WindowFacts",
     "Windows",
     "as_int",
     "as_ints",
@@ -26,4 +28,5 @@ __all__ = [
     "dense_cost",
     "paddings",
     "pool_window",
+    "window_facts",
 ]

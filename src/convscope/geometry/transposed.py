@@ -115,6 +115,16 @@ class TransposedWindow:
         start = input_index * self.stride - self.pads(input_size)[0]
         return range(start, start + self.span, self.dilation)
 
+    def full_result(self, input_size: int) -> range:
+        """Return the output positions from the first written to the last, with those that the padding cuts.
+
+        Example:
+            >>> window = TransposedWindow(kernel_size=3, stride=2, padding=1)
+            >>> window.full_result(4), window.output_size(4)
+            (range(-1, 8), 7)
+        """
+        return range(self.writes(0, input_size)[0], self.writes(input_size - 1, input_size)[-1] + 1)
+
     def taps(self, output_index: int, input_size: int) -> tuple[tuple[int, int], ...]:
         """Return the (input position, kernel position) pairs whose products make output `output_index`.
 
@@ -172,5 +182,7 @@ class TransposedWindow:
         )
         sizes = self.input_sizes(output_size)
         if not sizes:
-            return Derivation("input_size", (*steps, "none: the stride does not divide"), ())
+            room = output_size + before + after - self.span - self.output_padding
+            why = "no input of at least 1 pixel" if room < 0 else "the stride does not divide"
+            return Derivation("input_size", (*steps, f"none: {why}"), ())
         return Derivation("input_size", (*steps, str(sizes[0])), (sizes[0], sizes[0]))

@@ -77,6 +77,16 @@ class Window:
             return 0, 0
         return cast("tuple[int, int]", self.padding)
 
+    def padded(self, input_size: int) -> range:
+        """Return the positions of the padded input; the pixels themselves are 0 to input_size - 1.
+
+        Example:
+            >>> Window(kernel_size=3, padding=(1, 2)).padded(5)
+            range(-1, 7)
+        """
+        before, after = self.pads(input_size)
+        return range(-before, input_size + after)
+
     def output_size(self, input_size: int) -> int:
         """Return how many windows fit an input of `input_size` pixels.
 
@@ -88,6 +98,8 @@ class Window:
         if outputs < 1:
             before, after = self.pads(input_size)
             missing = self.span - input_size - before - after
+            if self.ceil_mode:
+                missing -= self.stride - 1  # the first window may stick out by less than a stride
             raise ShapeError(
                 f"kernel does not fit{self._along}: dilation*(kernel_size-1)+1 = "
                 f"{self.dilation}*({self.kernel_size}-1)+1 = {self.span}, but input + padding = "
@@ -152,6 +164,18 @@ class Window:
         last = self.taps(self.output_size(input_size) - 1, input_size)
         return max(input_size - 1 - last[-1], 0)
 
+    def unread_pixels(self, input_size: int) -> tuple[int, ...]:
+        """Return the pixels that no tap of any window reads: between the windows as well as behind the last.
+
+        Example:
+            >>> Window(kernel_size=2, stride=3).unread_pixels(9)
+            (2, 5, 8)
+        """
+        read: set[int] = set()
+        for index in range(self.output_size(input_size)):
+            read.update(self.taps(index, input_size))
+        return tuple(position for position in range(input_size) if position not in read)
+
     def derivation(self, input_size: int) -> Derivation:
         """Return the formula of the output size with these numbers in it.
 
@@ -192,9 +216,12 @@ class Window:
         if self.padding == "full":
             notes.append(f"full: dilation*(kernel_size-1) = {self.span - 1} of padding on each side")
         dropped = self.dropped_pixels(input_size)
-        if dropped:
-            pixels = "1 pixel" if dropped == 1 else f"{dropped} pixels"
-            notes.append(f"the last {pixels} of the input lie behind the last window: nothing reads them")
+        if dropped == 1:
+            notes.append("the last pixel of the input lies behind the last window: nothing reads it")
+        elif dropped:
+            notes.append(
+                f"the last {dropped} pixels of the input lie behind the last window: nothing reads them"
+            )
         return tuple(notes)
 
     def input_derivation(self, output_size: int) -> Derivation:

@@ -1,0 +1,27 @@
+"""What a network shows: feature maps, filters, the arithmetic of a value, what it confuses."""
+
+from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
+from convscope.inspection.confusion import ConfusionMatrix, Mistake, confusion_matrix, mistakes
+from convscope.inspection.display import OnOneScale, min_max_image, on_one_scale
+from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
+from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
+
+__all__ = [
+    "ChannelSum",
+    "ConfusionMatrix",
+    "ConvolutionValue",
+    "FeatureMaps",
+    "FilterBank",
+    "Mistake",
+    "OnOneScale",
+    "confusion_matrix",
+    "explain_convolution",
+    "feature_maps",
+    "filter_banks",
+    "filter_layers",
+    "filters",
+    "layer_names",
+    "min_max_image",
+    "mistakes",
+    "on_one_scale",
+]

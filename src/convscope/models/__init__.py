@@ -3,7 +3,14 @@
 from convscope.models.lenet import LeNet5
 from convscope.models.perceptron import mlp, perceptron
 from convscope.models.random_filters import RandomFilters
-from convscope.models.registry import ModelEntry, create_model, list_models, model_entry, register_model
+from convscope.models.registry import (
+    ModelEntry,
+    create_model,
+    create_seeded_model,
+    list_models,
+    model_entry,
+    register_model,
+)
 from convscope.models.small_vgg import SmallVGG
 from convscope.models.weights import load_weights, read_metadata, save_weights
 
@@ -13,6 +20,7 @@ __all__ = [
     "RandomFilters",
     "SmallVGG",
     "create_model",
+    "create_seeded_model",
     "list_models",
     "load_weights",
     "mlp",

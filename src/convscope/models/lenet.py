@@ -35,7 +35,9 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         if min(image_size) < 12:
-            raise ShapeError(f"image_size is {tuple(image_size)}; two 5x5 convolutions and pools need 12 pixels.")
+            raise ShapeError(
+                f"image_size is {tuple(image_size)}; two 5x5 convolutions and pools need 12 pixels."
+            )
         padding = 2 if max(image_size) < 32 else 0
         conv1, conv2, pool = Windows.of(2, 5, padding=padding), Windows.of(2, 5), Windows.pool(2, 2)
         size = tuple(image_size)
@@ -45,9 +47,11 @@ class LeNet5(nn.Module):
         self.conv2 = cnn.Conv2d(6, 16, 5)
         self.pool = nn.AvgPool2d(2)
         self.activation = nn.Tanh()
-        self.classifier = cnn.FlattenHead(16 * size[0] * size[1], num_classes, hidden=(120, 84), activation=nn.Tanh)
+        self.classifier = cnn.FlattenHead(
+            16 * size[0] * size[1], num_classes, hidden=(120, 84), activation=nn.Tanh
+        )
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor) -> Tensor:
         """Return the class scores."""
         features = self.pool(self.activation(self.conv1(input)))
         features = self.pool(self.activation(self.conv2(features)))

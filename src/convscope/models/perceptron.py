@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import prod
 
@@ -36,6 +37,6 @@ def mlp(
     """Fully connected layers with ReLU on the flattened image; `hidden` gives their widths."""
     widths = [in_channels * prod(image_size), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
-    for wide, wider in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(wide, wider), nn.ReLU()]
+    for width, following in itertools.pairwise(widths):
+        layers += [nn.Linear(width, following), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))

@@ -35,7 +35,7 @@ class RandomFilters(nn.Module):
         for layer in (self.hidden1, self.hidden2, self.hidden3):
             nn.init.normal_(layer.weight)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor) -> Tensor:
         """Return the third layer's maps."""
         hidden1 = self.hidden1(input)
         hidden2 = self.hidden2(self.activation(hidden1))

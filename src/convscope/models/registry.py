@@ -7,14 +7,22 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from convscope.errors import UnknownNameError, UsageError
 from convscope.geometry import as_int, as_ints
 
-__all__ = ["ModelEntry", "create_model", "list_models", "model_entry", "register_model"]
+__all__ = [
+    "ModelEntry",
+    "create_model",
+    "create_seeded_model",
+    "list_models",
+    "model_entry",
+    "register_model",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,11 @@ class ModelEntry:
     summary: str
     source: str
 
+    @property
+    def takes_image_size(self) -> bool:
+        """Tell whether the width of a layer depends on the image's size."""
+        return "image_size" in inspect.signature(self.factory).parameters
+
 
 _ENTRIES: dict[str, ModelEntry] = {}
 _Factory = TypeVar("_Factory", bound=Callable[..., nn.Module])
@@ -44,7 +57,9 @@ def register_model(
 
     def register(factory: _Factory) -> _Factory:
         if name in _ENTRIES:
-            raise UsageError(f"model name {name!r} is taken by {_ENTRIES[name].factory!r}.", call="register_model")
+            raise UsageError(
+                f"model name {name!r} is taken by {_ENTRIES[name].factory!r}.", call="register_model"
+            )
         summary = (inspect.getdoc(factory) or "").split("\n", 1)[0]
         _ENTRIES[name] = ModelEntry(name, factory, input_shape, num_classes, summary, source)
         return factory
@@ -110,7 +125,7 @@ def create_model(
     arguments["in_channels"] = as_int("in_channels", channels, at_least=1)
     if image_size is not None:
         arguments["image_size"] = as_ints("image_size", image_size, 2, at_least=1)
-    elif "image_size" in accepted:
+    elif entry.takes_image_size:
         arguments["image_size"] = entry.input_shape[1:]
     for argument in arguments:
         if argument not in accepted:
@@ -121,3 +136,16 @@ def create_model(
 
         load_weights(network, weights)
     return network
+
+
+def create_seeded_model(name: str, seed: int, **arguments: Any) -> nn.Module:
+    """Build a network whose random weights depend on `seed` alone; torch's global generator stays as it is.
+
+    Example:
+        >>> one, two = create_seeded_model("mlp", 7), create_seeded_model("mlp", 7)
+        >>> all(a.equal(b) for a, b in zip(one.parameters(), two.parameters()))
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_model(name, **arguments)

@@ -46,6 +46,6 @@ class SmallVGG(nn.Module):
         self.features = nn.Sequential(*layers)
         self.classifier = cnn.GlobalAveragePoolHead(in_channels, num_classes)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor) -> Tensor:
         """Return the class scores."""
         return self.classifier(self.features(input))

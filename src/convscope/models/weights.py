@@ -49,7 +49,9 @@ def load_weights(network: nn.Module, path: str | Path) -> dict[str, str]:
     try:
         state = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="load_weights") from error
+        raise RunError(
+            f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="load_weights"
+        ) from error
     wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or unexpected:
@@ -77,7 +79,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="read_metadata") from error
+        raise RunError(
+            f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="read_metadata"
+        ) from error
 
 
 def _weights_file(path: str | Path) -> Path:

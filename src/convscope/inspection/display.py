@@ -1,0 +1,88 @@
+"""From values of any range to values a screen can show, on a scale that is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from convscope.errors import ShapeError
+
+__all__ = ["OnOneScale", "min_max_image", "on_one_scale", "tensor_facts"]
+
+
+def min_max_image(maps: Tensor) -> np.ndarray:
+    """Scale maps so that their smallest value becomes 0 and their largest 255: the document's normalisation.
+
+    All channels share the scale. A constant map becomes 0.
+
+    Shapes:
+        maps (C, H, W); returns (H, W, C) uint8
+    Example:
+        >>> import torch
+        >>> min_max_image(torch.tensor([[[-1.0, 0.0, 1.0]]])).ravel().tolist()
+        [0, 128, 255]
+    """
+    if maps.dim() != 3:
+        raise ShapeError(f"maps have the shape {tuple(maps.shape)}; give (C, H, W).", call="min_max_image")
+    values = maps.double()
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
+    return scaled.round().byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def tensor_facts(layer: str, kind: str, values: Tensor) -> dict[str, object]:
+    """Return shape and range of a layer's tensor as plain values for JSON."""
+    facts: dict[str, object] = {"layer": layer, "kind": kind, "shape": list(values.shape)}
+    if values.numel() and values.dtype.is_floating_point:
+        facts |= {
+            "min": float(values.min()),
+            "max": float(values.max()),
+            "mean": float(values.mean()),
+            "share_of_zeros": float((values == 0).double().mean()),
+        }
+    return facts
+
+
+@dataclass(frozen=True, eq=False)
+class OnOneScale:
+    """Two sets of maps or filters of one layer, and the one range that both are drawn on.
+
+    The range is symmetric about zero, so that zero has the same colour everywhere.
+    """
+
+    name: str
+    before: Tensor
+    after: Tensor
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Return shapes, ranges and how far training moved the values, as plain values for JSON."""
+        change = (self.after - self.before).double()
+        return {
+            "name": self.name,
+            "shape": list(self.before.shape),
+            "before": {"min": float(self.before.min()), "max": float(self.before.max())},
+            "after": {"min": float(self.after.min()), "max": float(self.after.max())},
+            "root_mean_square_change": float(change.square().mean().sqrt()),
+        }
+
+
+def on_one_scale(name: str, before: Tensor, after: Tensor) -> OnOneScale:
+    """Pair two tensors of one shape with the symmetric range that holds both.
+
+    Example:
+        >>> import torch
+        >>> pair = on_one_scale("conv1", torch.tensor([-1.0, 2.0]), torch.tensor([-3.0, 1.0]))
+        >>> pair.low, pair.high
+        (-3.0, 3.0)
+    """
+    if before.shape != after.shape:
+        raise ShapeError(
+            f"{name}: {tuple(before.shape)} before and {tuple(after.shape)} after cannot be laid side by side.",
+            call="on_one_scale",
+        )
+    high = max(float(before.abs().max()), float(after.abs().max()))
+    return OnOneScale(name, before, after, -high, high)

@@ -1,0 +1,71 @@
+"""The house style of our pictures, and one way to write them."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from convscope.files import write_bytes
+
+__all__ = [
+    "BLUE",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "TEAL",
+    "grid_shape",
+    "new_figure",
+    "picture_axes",
+    "png",
+    "write_png",
+]
+
+INK, GREY, BLUE, TEAL, ORANGE = "#1b2733", "#8b98a5", "#2f6fb0", "#1f9e89", "#d9622b"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches, with a canvas of its own and no global state."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def picture_axes(axes: Axes, title: str = "", *, size: float = 10) -> Axes:
+    """Strip ticks from axes that show a picture, keep a thin frame, and title them."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(GREY)
+        spine.set_linewidth(0.5)
+    if title:
+        axes.set_title(title, fontsize=size, color=INK)
+    return axes
+
+
+def grid_shape(count: int, columns: int) -> tuple[int, int]:
+    """Return rows and columns for `count` cells, at most `columns` wide.
+
+    Example:
+        >>> grid_shape(10, 8), grid_shape(3, 8)
+        ((2, 8), (1, 3))
+    """
+    return math.ceil(count / columns), min(count, columns)
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": "convscope"})
+    return buffer.getvalue()
+
+
+def write_png(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as a PNG file, whole or not at all."""
+    path = Path(path)
+    write_bytes(path, png(figure))
+    return path

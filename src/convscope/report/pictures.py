@@ -1,0 +1,260 @@
+"""Still pictures of what `inspection` and `experiments` found; every number in them comes from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from convscope.data import ImageSet
+from convscope.errors import UsageError
+from convscope.experiments import LoopComparison, ThreeLayers
+from convscope.inspection import (
+    ConfusionMatrix,
+    ConvolutionValue,
+    FeatureMaps,
+    FilterBank,
+    Mistake,
+    OnOneScale,
+)
+from convscope.report.figures import BLUE, GREY, INK, ORANGE, TEAL, grid_shape, new_figure, picture_axes
+from convscope.training import Run
+
+__all__ = [
+    "draw_before_after",
+    "draw_confusion",
+    "draw_learning",
+    "draw_mistakes",
+    "draw_planes",
+    "draw_three_layers",
+    "draw_value",
+]
+
+_MAPS_AT_MOST = 32  # of one layer in one picture; the caption says how many there are
+
+
+def draw_three_layers(layers: ThreeLayers, loops: LoopComparison | None = None) -> Figure:
+    """Draw the photograph and the three layers' maps side by side, each min-max normalised to 0..255."""
+    height, width = layers.photograph.shape[:2]
+    figure = new_figure(14, 14 / 4 * height / width + 0.9)
+    axes = figure.subplots(1, 4)
+    picture_axes(axes[0], f"the photograph\n{height} x {width} x 3").imshow(layers.photograph)
+    for number, (axis, picture, (low, high)) in enumerate(
+        zip(axes[1:], layers.pictures, layers.ranges, strict=True), start=1
+    ):
+        picture_axes(axis, f"hidden{number}: 3 maps as red, green, blue\n{low:.2f} to {high:.2f} -> 0 to 255")
+        axis.imshow(picture)
+    if loops is not None:
+        figure.supxlabel(
+            f"the same three layers: Python loops {loops.loops_seconds:.2f} s, convscope "
+            f"{loops.seconds * 1e3:.2f} ms (median of {loops.repeats}), {loops.ratio:,.0f} times faster, "
+            f"outputs equal to {loops.relative_difference:.0e}",
+            fontsize=10,
+            color=INK,
+        )
+    return figure
+
+
+def draw_value(value: ConvolutionValue, photograph: np.ndarray) -> Figure:
+    """Draw where one output value looks, and its products channel by channel as numbers.
+
+    Shapes:
+        photograph (H, W, 3) uint8, the picture the value was computed from
+    """
+    rows = len(value.channels)
+    figure = new_figure(13, 1.9 * rows + 1.3)
+    grid = figure.add_gridspec(rows, 6, width_ratios=[2.6, 1.3, 1, 1, 1, 0.75])
+    whole = picture_axes(figure.add_subplot(grid[:, 0]), "the window in the photograph")
+    whole.imshow(photograph)
+    (top, *_, bottom), (left, *_, right) = value.positions
+    whole.add_patch(
+        Rectangle((left - 6, top - 6), right - left + 12, bottom - top + 12, fill=False, ec=ORANGE, lw=1.8)
+    )
+    names = (
+        ("red", "green", "blue")
+        if rows == 3
+        else tuple(f"channel {entry.channel}" for entry in value.channels)
+    )
+    shades = ("Reds_r", "Greens_r", "Blues_r") if rows == 3 else ("Greys_r",) * rows
+    for row, (entry, name, shade) in enumerate(zip(value.channels, names, shades, strict=True)):
+        close = picture_axes(figure.add_subplot(grid[row, 1]), "its surroundings" if row == 0 else "")
+        close.imshow(photograph[..., entry.channel], cmap=shade, vmin=0, vmax=255)
+        close.set_xlim(left - 6.5, right + 6.5)
+        close.set_ylim(bottom + 6.5, top - 6.5)
+        close.add_patch(
+            Rectangle(
+                (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, ec=ORANGE, lw=1.5
+            )
+        )
+        close.set_ylabel(name, fontsize=10, color=INK)
+        for column, (title, numbers, colors) in enumerate(
+            (
+                ("window", entry.window, "Greys"),
+                ("x  weights", entry.weights, "RdBu_r"),
+                ("=  products", entry.products, "RdBu_r"),
+            ),
+            start=2,
+        ):
+            _number_grid(figure.add_subplot(grid[row, column]), numbers, title if row == 0 else "", colors)
+        total = picture_axes(figure.add_subplot(grid[row, 5]), "sum" if row == 0 else "")
+        total.set_axis_off()
+        total.set_title("sum" if row == 0 else "", fontsize=10, color=INK)
+        total.text(0.5, 0.5, f"{entry.total:+.4f}", ha="center", va="center", fontsize=12, color=INK)
+    sums = " ".join(f"{entry.total:+.4f}" for entry in value.channels)
+    place = ", ".join(map(str, value.at))
+    figure.supxlabel(
+        f"output[{place}] = {sums} {value.bias:+.4f} (bias) = {value.total:+.6f};"
+        f" torch computed {value.engine_value:+.6f}",
+        fontsize=12,
+        color=INK,
+    )
+    return figure
+
+
+def _number_grid(axes, numbers: Tensor, title: str, colors: str) -> None:
+    picture_axes(axes, title)
+    table = numbers.numpy()
+    limit = float(np.abs(table).max()) or 1.0
+    # Half the colour range at most, so that dark ink stays readable on every cell.
+    axes.imshow(table, cmap=colors, vmin=-2 * limit, vmax=2 * limit)
+    for (row, column), number in np.ndenumerate(table):
+        axes.text(column, row, f"{number:.2f}", ha="center", va="center", fontsize=9, color=INK)
+
+
+def draw_planes(layers: Sequence[FeatureMaps | FilterBank], picture: np.ndarray | None = None) -> Figure:
+    """Draw feature maps or filters, one block of rows a layer, each layer on its own scale about zero.
+
+    Args:
+        picture: the input, drawn above; (H, W) or (H, W, 3) uint8.
+    Raises:
+        UsageError: no layer has planes to draw.
+    """
+    layers = [entry for entry in layers if entry.planes.dim() == 3 and entry.planes.numel()]
+    if not layers:
+        raise UsageError("none of the layers has maps with a height and a width.", call="draw_planes")
+    columns = 8
+    shown = [entry.planes[:_MAPS_AT_MOST] for entry in layers]
+    heights = [
+        grid_shape(len(planes), columns)[0] * 1.42 * min(planes.shape[1] / planes.shape[2], 2.0) + 0.5
+        for planes in shown
+    ]
+    above = [] if picture is None else [2.8]
+    figure = new_figure(12, sum(heights) + sum(above))
+    blocks = figure.subfigures(len(layers) + len(above), 1, height_ratios=above + heights, squeeze=False)[
+        :, 0
+    ]
+    if picture is not None:
+        axes = picture_axes(blocks[0].subplots(1, 1), "the input")
+        axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+    for block, entry, planes in zip(blocks[len(above) :], layers, shown, strict=True):
+        limit = entry.largest or 1.0
+        total, height, width = entry.planes.shape
+        some = f", the first {len(planes)} shown" if len(planes) < total else ""
+        block.suptitle(
+            f"{entry.layer} ({entry.kind}): {total} of {height} x {width}{some}; "
+            f"blue {-limit:.3g}, white 0, red {limit:.3g}",
+            fontsize=10,
+            color=INK,
+        )
+        grid = block.subplots(*grid_shape(len(planes), columns)[:1], columns, squeeze=False)
+        _fill(grid, [(plane.numpy(), "") for plane in planes], "RdBu_r", -limit, limit)
+    return figure
+
+
+def _fill(grid, planes, colors: str | None, low: float, high: float, *, size: float = 9) -> None:
+    cells = list(grid.flat)
+    for axes, (plane, title) in zip(cells, planes, strict=False):
+        picture_axes(axes, title, size=size)
+        axes.imshow(plane, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+    for axes in cells[len(planes) :]:
+        axes.set_axis_off()
+
+
+def draw_before_after(pairs: Sequence[OnOneScale], what: str) -> Figure:
+    """Draw maps or filters before training over the same ones after it, on one scale a layer.
+
+    Args:
+        what: `maps` or `filters`, for the titles.
+    """
+    columns = 16
+    figure = new_figure(14, sum(2.15 + 0.1 for _ in pairs) + 0.2)
+    blocks = figure.subfigures(len(pairs), 1, squeeze=False)[:, 0]
+    for block, pair in zip(blocks, pairs, strict=True):
+        before, after = _planes(pair.before)[:columns], _planes(pair.after)[:columns]
+        total = len(_planes(pair.before))
+        some = f"first {len(before)} of {total} {what}" if len(before) < total else f"{total} {what}"
+        height, width = before.shape[-2:]
+        block.suptitle(
+            f"{pair.name}: {some}, {height} x {width}; both rows: blue {pair.low:.3g}, white 0, red {pair.high:.3g}",
+            fontsize=10,
+            color=INK,
+        )
+        grid = block.subplots(2, columns, squeeze=False)
+        for row, values, label in zip(grid, (before, after), ("before", "after"), strict=True):
+            _fill(row, [(plane.numpy(), "") for plane in values], "RdBu_r", pair.low, pair.high)
+            row[0].set_ylabel(label, fontsize=10, color=INK)
+    return figure
+
+
+def _planes(values: Tensor) -> Tensor:
+    """Return maps (C, H, W) as they are, and of filters (C_out, C_in, K_h, K_w) the first input channel's."""
+    return values if values.dim() == 3 else values[:, 0]
+
+
+def draw_confusion(matrix: ConfusionMatrix) -> Figure:
+    """Draw the confusion matrix with its counts; rows are true classes, columns predicted ones."""
+    count = len(matrix.classes)
+    side = min(max(0.62 * count + 2.2, 4.5), 16)
+    figure = new_figure(side + 0.8, side)
+    axes = figure.subplots()
+    table, shares = matrix.counts.numpy(), matrix.shares.numpy()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(count), matrix.classes, rotation=40, ha="right", fontsize=9)
+    axes.set_yticks(range(count), matrix.classes, fontsize=9)
+    axes.set_xlabel("predicted", fontsize=10, color=INK)
+    axes.set_ylabel("true", fontsize=10, color=INK)
+    axes.set_title(f"accuracy {matrix.accuracy:.2%} of {int(table.sum())} images", fontsize=11, color=INK)
+    if count <= 30:
+        for (row, column), number in np.ndenumerate(table):
+            if number:
+                color = "white" if shares[row, column] > 0.6 else INK
+                axes.text(column, row, str(number), ha="center", va="center", fontsize=8, color=color)
+    return figure
+
+
+def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) -> Figure:
+    """Draw the images that were taken for another class, with both classes and the confidence."""
+    rows, across = grid_shape(max(len(wrong), 1), columns)
+    figure = new_figure(1.62 * across + 0.2, 2.05 * rows + 0.2)
+    grid = figure.subplots(rows, across, squeeze=False)
+    planes = []
+    for entry in wrong:
+        image = images.images[entry.index]
+        picture = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+        planes.append((picture, f"{entry.true}\ntaken for\n{entry.predicted} {entry.confidence:.0%}"))
+    _fill(grid, planes, "gray", 0, 255, size=8)
+    return figure
+
+
+def draw_learning(runs: Sequence[tuple[str, Run]]) -> Figure:
+    """Draw test accuracy and training loss of some runs, epoch by epoch."""
+    figure = new_figure(11, 3.6)
+    accuracy, loss = figure.subplots(1, 2)
+    for (name, run), color in zip(runs, (ORANGE, TEAL, BLUE, GREY), strict=False):
+        epochs = [row["epoch"] for row in run.metrics]
+        accuracy.plot(epochs, [row["acc@1"] for row in run.metrics], "o-", color=color, label=name, ms=4)
+        loss.plot(epochs, [row["train_loss"] for row in run.metrics], "o-", color=color, label=name, ms=4)
+    for axes, title in (
+        (accuracy, "accuracy on the test images"),
+        (loss, "mean loss on the training images"),
+    ):
+        axes.set_title(title, fontsize=11, color=INK)
+        axes.set_xlabel("epoch", fontsize=10, color=INK)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(fontsize=9, frameon=False)
+    return figure

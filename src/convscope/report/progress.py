@@ -1,0 +1,67 @@
+"""How training shows itself in a terminal: a bar where there is one, plain lines where there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from convscope.training import EpochDone, StepDone
+
+__all__ = ["epoch_line", "training_progress"]
+
+
+def epoch_line(name: str, event: EpochDone) -> str:
+    """Return one epoch's metrics as a line of text.
+
+    Example:
+        >>> row = {"train_loss": 0.5, "train_acc@1": 0.8, "val_loss": 0.4, "acc@1": 0.85, "seconds": 3.0,
+        ...        "images_per_second": 4000.0}
+        >>> epoch_line("cnn", EpochDone(1, 5, row))
+        'cnn epoch 1/5  train loss 0.5000 acc 80.00%  test loss 0.4000 acc 85.00%  3.0 s, 4,000 images/s'
+    """
+    row = event.metrics
+    return (
+        f"{name} epoch {event.epoch}/{event.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc@1']:.2%}"
+        f"  test loss {row['val_loss']:.4f} acc {row['acc@1']:.2%}"
+        f"  {row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s"
+    )
+
+
+@contextmanager
+def training_progress(console: Console) -> Iterator[Callable[[str, StepDone | EpochDone], None]]:
+    """Yield a listener (name, event): a live bar a name in a terminal, one line an epoch everywhere."""
+    if not console.is_terminal:
+
+        def plain(name: str, event: StepDone | EpochDone) -> None:
+            if isinstance(event, EpochDone):
+                console.print(epoch_line(name, event))
+
+        yield plain
+        return
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def live(name: str, event: StepDone | EpochDone) -> None:
+            if isinstance(event, EpochDone):
+                progress.console.print(epoch_line(name, event))
+                return
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=event.epochs * event.steps, figures="")
+            progress.update(
+                bars[name],
+                description=f"{name} epoch {event.epoch}/{event.epochs}",
+                completed=(event.epoch - 1) * event.steps + event.step,
+                figures=f"loss {event.loss:.3f} acc {event.accuracy:.1%} {event.images_per_second:,.0f} images/s",
+            )
+
+        yield live

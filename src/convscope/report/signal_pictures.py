@@ -1,0 +1,286 @@
+"""The flip-and-slide picture: convolution, cross-correlation and autocorrelation side by side.
+
+Draws the facts of `convscope.signal.Slide`; nothing is computed here but places on the page.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from convscope.errors import UsageError
+from convscope.files import atomic_path
+from convscope.signal import Slide
+
+__all__ = ["animate_flip_and_slide", "draw_flip_and_slide"]
+
+# Blue, vermilion and green of Okabe and Ito: told apart with any colour vision.
+_F, _G, _PRODUCT = "#0072B2", "#D55E00", "#009E73"
+_RESULT, _SWAPPED = "#404040", "#E69F00"
+_TEXT, _MUTED, _GRID = "#1A1A1A", "#595959", "#E8E8E8"
+_GOOD, _BAD = "#00694C", "#A8320A"
+_SIZE, _SMALL, _LARGE = 10.5, 9.5, 14  # points
+
+_FORMULAS = {
+    "convolution": r"$(f * g)(t) = \int f(\tau)\, g(t - \tau)\, d\tau$",
+    "cross-correlation": r"$(f \star g)(t) = \int f(\tau)\, g(t + \tau)\, d\tau$",
+    "autocorrelation": r"$(f \star f)(t) = \int f(\tau)\, f(t + \tau)\, d\tau$",
+}
+_MOVED = {
+    "convolution": r"$g(t - \tau)$",
+    "cross-correlation": r"$g(t + \tau)$",
+    "autocorrelation": r"$f(t + \tau)$",
+}
+_RESULTS = {
+    "convolution": ("f * g", "g * f"),
+    "cross-correlation": (r"f \star g", r"g \star f"),
+    "autocorrelation": (r"f \star f", r"f \star f"),
+}
+_ARROWS = {1: "→", -1: "←"}
+
+_FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+
+
+def draw_flip_and_slide(slides: Sequence[Slide], path: str | os.PathLike[str], *, dpi: int = 150) -> None:
+    """Draw slides side by side as a PNG: the signals, the moved copy with the product, the result.
+
+    Args:
+        slides: one column each, usually convolution, cross-correlation and autocorrelation.
+        path: the file to write; what stands there is replaced once the picture is complete.
+    Raises:
+        UsageError: no slides.
+        OutputError: the file cannot be written.
+    Example:
+        >>> import tempfile
+        >>> from convscope.signal import ramp, rect, slide_convolution, slide_cross_correlation
+        >>> path = Path(tempfile.mkdtemp()) / "slide.png"
+        >>> draw_flip_and_slide([slide_convolution(rect(), ramp()), slide_cross_correlation(rect(), ramp())], path)
+        >>> path.read_bytes()[1:4]
+        b'PNG'
+    """
+    figure, columns = _build("draw_flip_and_slide", slides, dpi)
+    for column, slide in zip(columns, slides, strict=True):
+        column.show(slide)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def animate_flip_and_slide(
+    slides: Sequence[Slide],
+    path: str | os.PathLike[str],
+    *,
+    frames: int = 60,
+    frames_per_second: float = 12,
+    dpi: int = 90,
+) -> None:
+    """Draw the same picture with t sweeping from the first overlap to the last, as a GIF or WebP that repeats.
+
+    Args:
+        path: the file to write; its suffix, .gif or .webp, names the format.
+        frames: pictures in one sweep, at least 2.
+    Raises:
+        UsageError: no slides, fewer than 2 frames, a speed that is not positive, or another suffix.
+        OutputError: the file cannot be written.
+    Example:
+        >>> import tempfile
+        >>> from convscope.signal import ramp, rect, slide_convolution
+        >>> path = Path(tempfile.mkdtemp()) / "slide.gif"
+        >>> animate_flip_and_slide([slide_convolution(rect(), ramp())], path, frames=3)
+        >>> with Image.open(path) as animation:
+        ...     animation.n_frames
+        3
+    """
+    image_format = _FORMATS.get(Path(path).suffix.lower())
+    if image_format is None:
+        raise UsageError(
+            f"animate_flip_and_slide: {str(path)!r} does not end in .gif or .webp. Choose one of the two."
+        )
+    if frames < 2 or not frames_per_second > 0:
+        raise UsageError(
+            f"animate_flip_and_slide: frames={frames} and frames_per_second={frames_per_second}: "
+            "a sweep needs at least 2 frames and a speed above 0."
+        )
+    figure, columns = _build("animate_flip_and_slide", slides, dpi)
+    pictures = list(_sweep(figure, columns, slides, frames, one_palette=image_format == "GIF"))
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    with atomic_path(path) as temporary:
+        pictures[0].save(
+            temporary,
+            format=image_format,
+            save_all=True,
+            append_images=pictures[1:],
+            duration=round(1000 / frames_per_second),
+            loop=0,
+            **options,
+        )
+
+
+def _sweep(
+    figure: Figure, columns: list[_Column], slides: Sequence[Slide], frames: int, one_palette: bool
+) -> Iterator[Image.Image]:
+    """Draw what stands still once, and over it the moving artists of each frame."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    background = canvas.copy_from_bbox(figure.bbox)
+    sweeps = [slide.shifts(frames) for slide in slides]
+
+    def picture(frame: int) -> Image.Image:
+        canvas.restore_region(background)
+        for column, slide, shifts in zip(columns, slides, sweeps, strict=True):
+            column.show(slide.at(shifts[frame]))
+            for artist in column.moving:
+                artist.draw(canvas.get_renderer())
+        return Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
+
+    if not one_palette:
+        yield from map(picture, range(frames))
+        return
+    # One palette for all frames, without dithering: nothing flickers, and unchanged areas cost no bytes.
+    palette = _palette(picture(frames // 2))
+    for frame in range(frames):
+        yield picture(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def _palette(picture: Image.Image) -> Image.Image:
+    """The 256 most frequent colours as they are: white stays white, and each line keeps its colour."""
+    colors, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colors[np.argsort(-counts)[:256]].tobytes())
+    return palette
+
+
+class _Column:
+    """The three panels of one operation; `show` sets what depends on t."""
+
+    def __init__(self, panels: Sequence[Axes], slide: Slide) -> None:
+        signals, overlap, result = panels
+        _draw_signals(signals, slide)
+        _draw_result(result, slide)
+        overlap.plot(slide.tau, slide.f_values, color=_F, lw=2, label=r"$f(\tau)$")
+        (self._moved,) = overlap.plot([], [], color=_G, lw=2, animated=True)
+        self._moved.set_label(f"{_MOVED[slide.operation]} {_ARROWS[slide.direction]}")
+        (self._area,) = overlap.fill([], [], color=_PRODUCT, alpha=0.35, lw=0, animated=True, label="product")
+        overlap.set_xlabel(r"$\tau$")
+        _span(overlap, slide.tau, slide.value_range)
+        _legend(overlap)
+        self._shift = _note(overlap, "left", _MUTED)
+        self._integral = _note(overlap, "right", _GOOD)
+        (self._stem,) = result.plot([], [], color=_PRODUCT, lw=1.6, animated=True)
+        (self._marker,) = result.plot([], [], "o", ms=8, color=_PRODUCT, mec="white", mew=1.2, animated=True)
+        self._value = _note(result, "right", _GOOD)
+        self.moving: list[Artist] = [
+            self._area, self._moved, self._stem, self._marker, self._shift, self._integral, self._value,
+        ]  # fmt: skip
+
+    def show(self, slide: Slide) -> None:
+        self._moved.set_data(slide.tau, slide.moved)
+        ends = slide.tau[[-1, 0]], np.zeros(2)
+        self._area.set_xy(np.column_stack([np.append(slide.tau, ends[0]), np.append(slide.product, ends[1])]))
+        self._stem.set_data([slide.t, slide.t], [0, slide.integral])
+        self._marker.set_data([slide.t], [slide.integral])
+        self._shift.set_text(f"$t$ = {_number(slide.t)}")
+        self._integral.set_text(f"area = {_number(slide.integral)}")
+        self._value.set_text(
+            f"$({_RESULTS[slide.operation][0]})$({_number(slide.t)}) = {_number(slide.integral)}"
+        )
+
+
+def _build(call: str, slides: Sequence[Slide], dpi: int) -> tuple[Figure, list[_Column]]:
+    if not slides:
+        raise UsageError(f"{call}: slides is empty, so there is nothing to draw. Pass at least one slide.")
+    figure = Figure(figsize=(4.5 * len(slides), 8.6), dpi=dpi, facecolor="white", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.04, hspace=0.03)  # type: ignore[union-attr]
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3, len(slides), squeeze=False)
+    for axes in panels[:2].flat:  # signals compare across columns; results are on scales of their own
+        if axes is not panels[0, 0]:
+            axes.sharey(panels[0, 0])
+    columns = [_Column(panels[:, place], slide) for place, slide in enumerate(slides)]
+    for axes in panels.flat:
+        _style(axes)
+    return figure, columns
+
+
+def _draw_signals(axes: Axes, slide: Slide) -> None:
+    axes.set_title(
+        slide.operation.capitalize(), fontsize=_LARGE, fontweight="bold", color=_TEXT, loc="left", pad=58
+    )
+    axes.annotate(
+        _FORMULAS[slide.operation], (0, 1), (0, 32), xycoords="axes fraction", textcoords="offset points",
+        fontsize=12, color=_TEXT,
+    )  # fmt: skip
+    axes.plot(slide.tau, slide.f_values, color=_F, lw=2, label=r"$f(\tau)$")
+    if slide.operation != "autocorrelation":
+        axes.plot(slide.tau, slide.g_values, color=_G, lw=2, label=r"$g(\tau)$")
+    axes.set_xlabel(r"$\tau$")
+    _span(axes, slide.tau, slide.value_range)
+    _legend(axes)
+
+
+def _draw_result(axes: Axes, slide: Slide) -> None:
+    name, swapped = _RESULTS[slide.operation]
+    axes.plot(slide.result.times, slide.result.values, color=_RESULT, lw=3, label=f"$({name})(t)$")
+    label = f"$({swapped})(t)$, swapped"
+    axes.plot(slide.swapped.times, slide.swapped.values, color=_SWAPPED, lw=1.6, dashes=(4, 3), label=label)
+    axes.set_xlabel("shift $t$")
+    _span(axes, slide.result_times, slide.result_range)
+    _legend(axes)
+    error = f"{slide.commutativity_error:.2g}"
+    verdict, color = ("commutes", _GOOD) if slide.commutes else ("does not commute", _BAD)
+    lines = (
+        (f"Commutativity error {error}: {verdict}", {"fontweight": "bold", "color": color}),
+        (rf"$\max\,|{name} - {swapped}|\;/\;\max\,|{name}|$ = {error}", {"color": _MUTED}),
+    )
+    for row, (text, look) in enumerate(lines):
+        axes.annotate(
+            text, (0, 0), (0, (-44, -64)[row]), xycoords="axes fraction", textcoords="offset points",
+            va="top", fontsize=_SIZE, **look,
+        )  # fmt: skip
+
+
+def _span(axes: Axes, times: np.ndarray, values: tuple[float, float]) -> None:
+    """Make room for all that will be drawn, whatever the shift, and for a line of text above it."""
+    axes.update_datalim([(times[0], values[0]), (times[-1], values[1])])
+    axes.set_xmargin(0.02)
+    axes.set_ymargin(0.22)
+    axes.autoscale_view()
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=_SIZE, labelcolor=_TEXT,
+        borderaxespad=0.1, borderpad=0.1, handlelength=1.4, handletextpad=0.5, columnspacing=1.3,
+    )  # fmt: skip
+
+
+def _note(axes: Axes, side: str, color: str) -> Text:
+    return axes.text(
+        0.025 if side == "left" else 0.975, 0.955, "", transform=axes.transAxes, ha=side, va="top",
+        fontsize=_SIZE, fontweight="bold", color=color, animated=True,
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    text = f"{value:.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def _style(axes: Axes) -> None:
+    axes.grid(color=_GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.axhline(0, color=_MUTED, lw=0.8, zorder=1)
+    axes.tick_params(labelsize=_SMALL, colors=_MUTED, length=3, labelleft=True)
+    axes.xaxis.label.set(fontsize=_SIZE, color=_TEXT)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_MUTED)

@@ -1,0 +1,144 @@
+"""What commands print: plain text of a result's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convscope.experiments import Tour
+from convscope.inspection import ConfusionMatrix, FeatureMaps, FilterBank, Mistake
+from convscope.signal import Slide
+from convscope.training import Evaluation, Prediction, Run
+
+__all__ = [
+    "evaluation_text",
+    "planes_text",
+    "prediction_text",
+    "run_text",
+    "signal_text",
+    "table",
+    "tour_text",
+]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out in columns: the first flush left, the others flush right.
+
+    Example:
+        >>> print(table(("class", "images"), [("cat", "12"), ("dog", "7")]))
+        class  images
+        cat        12
+        dog         7
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for row in (head, *rows):
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def clean(text: str) -> str:
+    """Make a name of unknown origin safe for a terminal: no control characters, no line breaks.
+
+    Example:
+        >>> clean("cat\\x1b[31m\\n")
+        'cat?[31m?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def tour_text(tour: Tour) -> str:
+    """Return the figures of the demonstration."""
+    networks, loops = tour.networks, tour.loops
+    rows = [
+        (
+            name,
+            f"{entry.num_params:,}",
+            f"{entry.evaluation.accuracy:.2%}",
+            str(len(entry.run.metrics)),
+            f"{entry.seconds:.1f} s",
+        )
+        for name, entry in (("MLP", networks.mlp), ("CNN", networks.cnn))
+    ]
+    height, width = tour.layers.photograph.shape[:2]
+    return "\n".join(
+        (
+            "",
+            f"Three random layers on the {height} x {width} cat: Python loops {loops.loops_seconds:.2f} s, convscope "
+            f"{loops.seconds * 1e3:.2f} ms (median of {loops.repeats}): {loops.ratio:,.0f} times faster, outputs "
+            f"equal to {loops.relative_difference:.0e}",
+            "",
+            f"One value of the first layer, {tour.value}",
+            "",
+            table(("network", "parameters", "test accuracy", "epochs", "training"), rows),
+            f"The MLP has {networks.parameter_ratio:.1f} times the parameters.",
+        )
+    )
+
+
+def run_text(run: Run) -> str:
+    """Return one line on a finished run."""
+    last = run.metrics[-1]
+    return (
+        f"{run.recipe.model} on {clean(run.recipe.data)}: accuracy {last['acc@1']:.2%} after {len(run.metrics)} "
+        f"epochs; the run is in {run.path}"
+    )
+
+
+def evaluation_text(evaluation: Evaluation, matrix: ConfusionMatrix, wrong: Sequence[Mistake]) -> str:
+    """Return accuracy, loss, each class's recall and precision, and the most frequent mistakes."""
+    counts = matrix.counts.sum(dim=1).tolist()
+    rows = [
+        (clean(name), str(count), f"{recall:.1%}", f"{precision:.1%}")
+        for name, count, recall, precision in zip(
+            matrix.classes, counts, matrix.recall, matrix.precision, strict=True
+        )
+    ]
+    pairs = [
+        f"{clean(true)} taken for {clean(predicted)}: {count} times"
+        for true, predicted, count in matrix.worst_pairs()
+    ]
+    return "\n".join(
+        (
+            f"accuracy {evaluation.accuracy:.2%} of {len(evaluation.labels)} images, loss {evaluation.loss:.4f}, "
+            f"{len(wrong)} mistakes",
+            "",
+            table(("class", "images", "recall", "precision"), rows),
+            *(["", *pairs] if pairs else []),
+        )
+    )
+
+
+def prediction_text(prediction: Prediction) -> str:
+    """Return one line: the picture, then its likeliest classes."""
+    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+    return f"{clean(prediction.name)}: " + ", ".join(f"{clean(label)} {share:.1%}" for label, share in pairs)
+
+
+def planes_text(layers: Sequence[FeatureMaps | FilterBank]) -> str:
+    """Return shape and range of each kept layer."""
+    rows = []
+    for entry in layers:
+        facts = entry.to_dict()
+        shape = " x ".join(map(str, entry.values.shape))
+        figures = [f"{facts[key]:.4g}" if key in facts else "" for key in ("min", "max", "mean")]
+        rows.append((f"{entry.layer} ({entry.kind})", shape, *figures))
+    return table(("layer", "shape", "min", "max", "mean"), rows)
+
+
+def signal_text(slides: Sequence[Slide]) -> str:
+    """Return, for each operation, its value at the shift shown, and what exchanging f and g changes."""
+    rows = [
+        (
+            slide.operation,
+            f"{slide.t:.4g}",
+            f"{slide.integral:.6g}",
+            f"{slide.commutativity_error:.1e}",
+            "yes" if slide.commutes else "no",
+        )
+        for slide in slides
+    ]
+    return table(("operation", "at t", "value", "commutativity error", "commutes"), rows)

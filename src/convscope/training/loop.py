@@ -1,0 +1,267 @@
+"""The training loop: plain torch, every random choice a function of the recipe's seed."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope.data import Augmentation, Batches, ImageSet, load_dataset
+from convscope.errors import DataError, NonFiniteLossError, UsageError
+from convscope.files import write_json
+from convscope.models import save_weights
+from convscope.ops import multiclass_hinge_loss, softmax_cross_entropy
+from convscope.training import folder
+from convscope.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from convscope.training.environment import environment
+from convscope.training.evaluation import evaluate
+from convscope.training.recipe import Recipe, named_recipe
+from convscope.training.run import DataFacts, Run, build_network
+from convscope.training.stopping import StopRequest, TrainingInterrupted
+
+__all__ = ["EpochDone", "Listener", "StepDone", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One optimiser step: the loss of its batch and the running accuracy of its epoch."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone:
+    """One epoch: the metrics row that the run folder keeps."""
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, Any]
+
+
+Listener = Callable[[StepDone | EpochDone], None]
+
+
+def train(
+    recipe: Recipe | str,
+    data: str | Path | None = None,
+    output: str | Path = "runs/last",
+    seed: int | None = None,
+    *,
+    resume: bool = False,
+    listener: Listener | None = None,
+    **changes: object,
+) -> Run:
+    """Train a network and leave a run folder; return the run.
+
+    Writes the recipe, the environment, the weights before training, then after each epoch the weights, a
+    metrics row and a checkpoint, each file whole or not at all. Ctrl-C or SIGTERM finishes the step, saves and
+    raises; `resume=True` then goes on to the bit-same result (same machine, same threads).
+
+    Args:
+        recipe: a `Recipe`, or the name of one (`RECIPES`).
+        data, seed, changes: replace these fields of the recipe.
+        output: the run folder; it must not hold a run, unless resuming.
+        resume: go on with the run in `output`, with its own recipe.
+        listener: called after each step and epoch; the library itself prints nothing.
+    Raises:
+        UsageError: a field, a model or a data set that does not exist.
+        DataError: fewer than two classes to tell apart.
+        RunError: `output` holds a run, or another process is writing it.
+        OutputError: the folder cannot be written; nothing half-written stays.
+        NonFiniteLossError: the loss became NaN or infinite; the run keeps the weights of its last good epoch.
+        TrainingInterrupted: a signal asked to stop; the run is saved as it was.
+    Example:
+        >>> import tempfile
+        >>> recipe = Recipe(model="perceptron", epochs=1, batch_size=500)
+        >>> run = train(recipe, output=tempfile.mkdtemp() + "/run")
+        >>> run.status, run.metrics[0]["acc@1"] > 0.6
+        ('finished', True)
+    """
+    path = Path(output)
+    if resume:
+        if changes or data is not None or seed is not None:
+            raise UsageError("a resumed run keeps its own recipe; give no changes with resume.", call="train")
+        recipe = Recipe.from_dict(folder.read_json(path / folder.RECIPE))
+    elif isinstance(recipe, str):
+        recipe = named_recipe(recipe)
+    if data is not None:
+        changes["data"] = str(data)
+    if seed is not None:
+        changes["seed"] = seed
+    recipe = recipe.replace(**changes)
+
+    size = recipe.image_size
+    training = load_dataset(recipe.data, "train", size=size)
+    if len(training.classes) < 2:
+        raise DataError(
+            f"{recipe.data!r} has one class only, {', '.join(training.classes)!r}; a classifier needs two or more.",
+            call="train",
+        )
+    facts = DataFacts.of(training)
+    held_out = load_dataset(
+        recipe.data, "test", size=facts.input_shape[1:], mode="L" if facts.input_shape[0] == 1 else "RGB"
+    )
+    if held_out.classes != training.classes:
+        raise DataError(
+            f"{recipe.data!r} has {len(training.classes)} classes to train on and {len(held_out.classes)} to test "
+            "on, or other names; both splits need the same class folders.",
+            call="train",
+        )
+    network = build_network(recipe, facts)
+    with folder.run_lock(path, resume=resume):
+        weight_bytes = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+        folder.check_free_space(path, 6 * weight_bytes + 1_000_000)  # two weights, checkpoint of three, text
+        _Training(recipe, facts, network, path).fit(training, held_out, resume=resume, listener=listener)
+    return Run.open(path)
+
+
+class _Training:
+    """One training in its locked folder."""
+
+    def __init__(self, recipe: Recipe, facts: DataFacts, network: nn.Module, path: Path) -> None:
+        self.recipe, self.facts, self.network, self.path = recipe, facts, network, path
+        self.optimizer = _optimizer(recipe, network)
+        self.loss = _loss(recipe)
+        self.metrics: list[dict[str, Any]] = []
+        self.at = Position()
+
+    def fit(self, training: ImageSet, held_out: ImageSet, *, resume: bool, listener: Listener | None) -> None:
+        recipe = self.recipe
+        batches = Batches(
+            training,
+            recipe.batch_size,
+            mean=self.facts.mean,
+            std=self.facts.std,
+            shuffle=True,
+            seed=recipe.seed,
+            augment=Augmentation(recipe.horizontal_flip, recipe.crop_padding),
+        )
+        if resume:
+            self.at = load_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer)
+            self.metrics = folder.read_metrics(self.path)[: self.at.epoch]
+        else:
+            write_json(self.path / folder.RECIPE, recipe.to_dict())
+            write_json(self.path / folder.ENVIRONMENT, environment())
+            self._save_weights(folder.INITIAL_WEIGHTS)
+            self._save()
+        self._set_status("running")
+        with StopRequest() as stop:
+            for epoch in range(self.at.epoch, recipe.epochs):
+                self._epoch(epoch, batches, stop, listener)
+                result = evaluate(
+                    self.network, held_out, mean=self.facts.mean, std=self.facts.std, loss=self.loss
+                )
+                row = {
+                    "epoch": epoch + 1,
+                    "train_loss": self.at.loss_sum / self.at.num_seen,
+                    "train_acc@1": self.at.num_right / self.at.num_seen,
+                    "val_loss": result.loss,
+                    "acc@1": result.accuracy,
+                    "lr": recipe.lr_at((epoch + 1) / recipe.epochs),
+                    "seconds": self.at.seconds,
+                    "images_per_second": self.at.num_seen / self.at.seconds,
+                }
+                self.metrics.append(row)
+                self.at = Position(epoch=epoch + 1)
+                self._save()
+                if listener is not None:
+                    listener(EpochDone(epoch + 1, recipe.epochs, row))
+        self._set_status("finished")
+
+    def _epoch(self, epoch: int, batches: Batches, stop: StopRequest, listener: Listener | None) -> None:
+        recipe, at, steps = self.recipe, self.at, len(batches)
+        self.network.train()
+        done_before, began = at.seconds, time.perf_counter()
+        for step, (images, labels) in enumerate(batches.epoch(epoch)):
+            if step < at.step:
+                continue  # a resumed run did these; the order is a function of seed and epoch
+            if stop.signal_number:
+                self._interrupt(stop.signal_number)
+            lr = recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            scores = self.network(images)
+            loss = self.loss(scores, labels)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                self._diverge(value, lr)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            at.step = step + 1
+            at.loss_sum += value * len(labels)
+            at.num_right += int((scores.detach().argmax(dim=1) == labels).sum())
+            at.num_seen += len(labels)
+            at.seconds = done_before + time.perf_counter() - began
+            if listener is not None:
+                rate, accuracy = at.num_seen / at.seconds, at.num_right / at.num_seen
+                listener(StepDone(epoch + 1, recipe.epochs, at.step, steps, value, accuracy, lr, rate))
+        if stop.signal_number and epoch + 1 < recipe.epochs:
+            self._interrupt(stop.signal_number)
+
+    def _interrupt(self, number: int) -> None:
+        self._save()
+        self._set_status("interrupted")
+        name = signal.Signals(number).name
+        raise TrainingInterrupted(
+            f"train: stopped by {name} in epoch {self.at.epoch + 1} of {self.recipe.epochs} after step "
+            f"{self.at.step}; the run is saved in {str(self.path)!r}, resume goes on with it.",
+            number,
+        )
+
+    def _diverge(self, value: float, lr: float) -> None:
+        self._set_status("diverged")
+        kept = f"epoch {self.at.epoch}" if self.at.epoch else "before training"
+        raise NonFiniteLossError(
+            f"the loss is {value} in epoch {self.at.epoch + 1} at step {self.at.step + 1}, learning rate {lr:g}; "
+            f"{str(self.path)!r} keeps the weights of {kept}. Lower the learning rate (now {self.recipe.lr:g}).",
+            call="train",
+        )
+
+    def _save(self) -> None:
+        self._save_weights(folder.WEIGHTS)
+        folder.write_metrics(self.path, self.metrics)
+        save_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer, self.at)
+
+    def _save_weights(self, name: str) -> None:
+        metadata = {key: json.dumps(value) for key, value in self.facts.to_dict().items()}
+        metadata["model"] = self.recipe.model
+        metadata["model_options"] = json.dumps(dict(self.recipe.model_options))
+        save_weights(self.network, self.path / name, metadata)
+
+    def _set_status(self, status: str) -> None:
+        write_json(self.path / folder.STATE, {"status": status, "data": self.facts.to_dict()})
+
+
+def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    if recipe.loss == "hinge":
+        return multiclass_hinge_loss
+    return partial(softmax_cross_entropy, label_smoothing=recipe.label_smoothing)

@@ -1,0 +1,209 @@
+"""A finished or interrupted training run, read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convscope.data import ImageSet, decode_image, load_dataset, prepare
+from convscope.errors import RunError, UsageError
+from convscope.geometry import as_int
+from convscope.models import create_seeded_model, load_weights, model_entry
+from convscope.training import folder
+from convscope.training.evaluation import Evaluation, evaluate
+from convscope.training.recipe import Recipe
+
+__all__ = ["DataFacts", "Prediction", "Run", "build_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What a network must know of the images it was trained on.
+
+    `input_shape` is (C, H, W); `mean` and `std` are one number a channel on the 0..1 scale.
+    """
+
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: ImageSet) -> DataFacts:
+        """Measure the training images."""
+        mean, std = images.mean_std()
+        return cls(images.classes, images.image_shape, mean, std)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> DataFacts:
+        """Read what `to_dict` wrote."""
+        channels, height, width = facts["input_shape"]
+        return cls(
+            tuple(facts["classes"]), (channels, height, width), tuple(facts["mean"]), tuple(facts["std"])
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the facts as plain values for JSON."""
+        return {
+            "classes": list(self.classes),
+            "input_shape": list(self.input_shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+
+def build_network(recipe: Recipe, facts: DataFacts) -> nn.Module:
+    """Build the recipe's network for these images, its random weights decided by the recipe's seed alone."""
+    return create_seeded_model(
+        recipe.model,
+        recipe.seed,
+        num_classes=len(facts.classes),
+        in_channels=facts.input_shape[0],
+        image_size=facts.input_shape[1:] if model_entry(recipe.model).takes_image_size else None,
+        **recipe.model_options,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The classes a network holds likeliest for one picture, best first, with softmax probabilities."""
+
+    name: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the prediction as plain values for JSON."""
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return {
+            "image": self.name,
+            "top": [{"class": name, "probability": value} for name, value in pairs],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder: what was asked (`recipe`), what came of it (`metrics`, weights), and where (`environment`).
+
+    Attributes:
+        status: `finished`, `interrupted`, `diverged`, or `running` (also after a crash).
+        metrics: one dict an epoch: train_loss, train_acc@1, val_loss, acc@1, lr, seconds, images_per_second.
+    Example:
+        >>> Run.open("no/such/folder")
+        Traceback (most recent call last):
+        convscope.errors.RunError: 'no/such/folder' is no run folder: it has no recipe.json. Make one with ...
+    """
+
+    path: Path
+    recipe: Recipe
+    status: str
+    facts: DataFacts
+    metrics: tuple[dict[str, Any], ...]
+    environment: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Read a run folder.
+
+        Raises:
+            RunError: it is not one, or a file in it is damaged.
+        """
+        path = Path(path)
+        recipe = Recipe.from_dict(folder.read_json(path / folder.RECIPE))
+        state: dict[str, Any] = folder.read_json(path / folder.STATE)
+        try:
+            facts, status = DataFacts.from_dict(state["data"]), str(state["status"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{str(path / folder.STATE)!r} lacks or garbles {error}.") from error
+        environment = folder.read_json(path / folder.ENVIRONMENT)
+        return cls(path, recipe, status, facts, tuple(folder.read_metrics(path)), environment)
+
+    def network(self, *, initial: bool = False) -> nn.Module:
+        """Return the trained network in evaluation mode, or as it was before training.
+
+        Raises:
+            RunError, UsageError: the weights are missing, damaged or of another network.
+        """
+        network = build_network(self.recipe, self.facts)
+        load_weights(network, self.path / (folder.INITIAL_WEIGHTS if initial else folder.WEIGHTS))
+        return network.eval()
+
+    def prepare(self, picture: np.ndarray) -> Tensor:
+        """Turn a decoded picture into this network's input, (1, C, H, W), as its training images were."""
+        channels, height, width = self.facts.input_shape
+        return prepare(picture, self.facts.mean, self.facts.std, channels=channels, size=(height, width))
+
+    def dataset(self, split: Literal["train", "test"] = "test", data: str | Path | None = None) -> ImageSet:
+        """Return the run's own data, or another data set in the form this network takes.
+
+        Raises:
+            RunError: the classes are not the run's.
+        """
+        channels, height, width = self.facts.input_shape
+        images = load_dataset(
+            str(data or self.recipe.data), split, size=(height, width), mode="L" if channels == 1 else "RGB"
+        )
+        if images.classes != self.facts.classes:
+            raise RunError(
+                f"{images.name!r} has the classes {_brief(images.classes)}, the run {_brief(self.facts.classes)}; "
+                "evaluate on data with the run's classes."
+            )
+        return images
+
+    def evaluate(self, data: str | Path | None = None) -> Evaluation:
+        """Measure the trained network on the test split of its own or of another data set."""
+        return evaluate(self.network(), self.dataset("test", data), mean=self.facts.mean, std=self.facts.std)
+
+    def predict(
+        self, pictures: Sequence[np.ndarray], top: int = 3, names: Sequence[str] = ()
+    ) -> list[Prediction]:
+        """Name the likeliest classes of decoded pictures, each (H, W) or (H, W, 3), uint8.
+
+        Args:
+            names: what to call the pictures in the answers; by default their numbers.
+        """
+        top = as_int("top", top, at_least=1)
+        if not pictures:
+            return []
+        with torch.inference_mode():
+            network = self.network()
+            probabilities = torch.cat([network(self.prepare(picture)).softmax(dim=1) for picture in pictures])
+        values, indices = probabilities.topk(min(top, len(self.facts.classes)))
+        return [
+            Prediction(name, tuple(self.facts.classes[i] for i in chosen), tuple(shares))
+            for name, chosen, shares in zip(
+                names or map(str, range(len(pictures))), indices.tolist(), values.tolist(), strict=True
+            )
+        ]
+
+    def predict_files(self, paths: Sequence[str | Path], top: int = 3) -> list[Prediction]:
+        """Decode picture files and name the likeliest classes of each.
+
+        Raises:
+            UsageError: no path, or a file that does not exist.
+            BadImageError: a file that is no picture; nothing is predicted then.
+        """
+        if not paths:
+            raise UsageError("no picture given; name at least one file.", call="predict")
+        return self.predict([decode_image(path) for path in paths], top, [str(path) for path in paths])
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the run's facts as plain values for JSON."""
+        return {
+            "path": str(self.path),
+            "status": self.status,
+            "recipe": self.recipe.to_dict(),
+            "data": self.facts.to_dict(),
+            "metrics": list(self.metrics),
+            "environment": self.environment,
+        }
+
+
+def _brief(classes: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, classes[:4])) + (f" and {len(classes) - 4} more" if len(classes) > 4 else "")
