@@ -33,7 +33,12 @@ MAX_MACS = 4e8
 ENGINES = {"array": ArrayEngine("benchmark"), "tensor": TensorEngine("benchmark")}
 DTYPES = ("float32", "float64", "complex64", "complex128", "int8", "int64")
 SHAPES: list[tuple[Shape, Shape]] = [
-    *[((n,), (m,)) for n in (30, 300, 3000, 30_000, 300_000) for m in (3, 10, 20, 40, 100, 300, 1000, 3000) if m <= n],
+    *[
+        ((n,), (m,))
+        for n in (30, 300, 3000, 30_000, 300_000)
+        for m in (3, 10, 20, 40, 100, 300, 1000, 3000)
+        if m <= n
+    ],
     *[((n, n), (m, m)) for n in (16, 64, 200, 512, 1024) for m in (2, 3, 5, 9, 15, 31, 63) if m <= n],
     *[((n, n, n), (m, m, m)) for n in (8, 24, 64) for m in (2, 3, 5, 9) if m <= n],
 ]
@@ -112,12 +117,16 @@ def report_choices(timings: list[Timing]) -> None:
             best.append(min(t.fft, t.direct))
         wrong = sum(c > b for c, b in zip(chosen, best, strict=True))
         lost = sum(chosen) / sum(best) - 1
-        worst, at = max((c / b, f"{t.f_shape} and {t.g_shape}") for c, b, t in zip(chosen, best, group, strict=True))
+        worst, at = max(
+            (c / b, f"{t.f_shape} and {t.g_shape}") for c, b, t in zip(chosen, best, group, strict=True)
+        )
         print(f"{' '.join(key):20} {wrong:4} of {len(group):3} {lost:18.1%} {worst:10.2f} at {at}")
 
 
 def report_crossovers() -> None:
-    print("\nkernel size from which the FFT is faster (mode='same')\nkind    dtype     signal        measured  predicted")
+    print(
+        "\nkernel size from which the FFT is faster (mode='same')\nkind    dtype     signal        measured  predicted"
+    )
     for kind in ENGINES:
         for dtype in ("float32", "float64"):
             for f_shape in ((1000,), (100_000,), (64, 64), (512, 512)):
@@ -141,11 +150,15 @@ def _crossover(kind: str, dtype: str, f_shape: Shape) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="judge the rates in cost.py instead of fitting new ones")
+    parser = argparse.ArgumentParser(description="Measure the direct and the FFT method of convscope.signal")
+    parser.add_argument(
+        "--check", action="store_true", help="judge the rates in cost.py instead of fitting new ones"
+    )
     check = parser.parse_args().check
     torch.set_grad_enabled(False)
-    print(f"{_cpu_name()}, {torch.get_num_threads()} threads, numpy {np.__version__}, torch {torch.__version__}")
+    print(
+        f"{_cpu_name()}, {torch.get_num_threads()} threads, numpy {np.__version__}, torch {torch.__version__}"
+    )
     timings = [
         timing
         for kind in ENGINES

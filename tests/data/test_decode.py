@@ -352,8 +352,20 @@ def test_orientation_outside_1_to_8_turns_nothing(orientation: int) -> None:
     np.testing.assert_array_equal(decode_image(saved(photograph(), "PNG", exif=exif)), photograph())
 
 
-def test_damaged_exif_turns_nothing_and_warns_of_nothing() -> None:
-    data = saved(photograph(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0garbage")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"garbage, not TIFF",
+        b"II*\0\xff\xff\0\0garbage",
+        b"II*\0\x08\0\0\0\xff\xff",
+        b"MM\0*\0\0\0\x08\0\x01"
+        + struct.pack(">HHI4s", 0x0112, 2, 4, b"abc\0")
+        + bytes(4),  # a word for a number
+    ],
+)
+def test_damaged_exif_turns_nothing_and_warns_of_nothing(kind: str, block: bytes) -> None:
+    data = saved(photograph(), kind, exif=b"Exif\0\0" + block)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode_image(data).shape == (48, 60, 3)

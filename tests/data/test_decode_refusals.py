@@ -19,6 +19,7 @@ from PIL import Image, ImageFile
 from refusals import refused
 
 from convscope.data import decode_image
+from convscope.data.decode import _pillow_warnings_off
 from convscope.errors import BadImageError, UsageError
 
 KINDS = {
@@ -326,6 +327,26 @@ def test_nothing_of_the_process_is_changed(monkeypatch: pytest.MonkeyPatch) -> N
         with contextlib.suppress(BadImageError):
             decode_image(data)
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)) == before
+
+
+def test_the_decoders_words_become_a_part_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("first\nsecond \x1b[31m" + "x" * 200 + ".")
+
+    monkeypatch.setattr(Image, "open", fail)
+    bad(FILES["PNG"], "damaged or cut off PNG file: first second ?[31mxxx", "xxx. Save or fetch it again.")
+
+
+def test_two_decoders_at_once_leave_the_warning_filters_as_they_were() -> None:
+    before = list(warnings.filters)
+    first, second = _pillow_warnings_off(), _pillow_warnings_off()
+    first.__enter__()
+    inside = list(warnings.filters)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert list(warnings.filters) == inside != before  # the second is still at work
+    second.__exit__(None, None, None)
+    assert list(warnings.filters) == before
 
 
 def test_threads_leave_the_warning_filters_as_they_were() -> None:

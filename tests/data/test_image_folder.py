@@ -8,25 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_files import pets, write
 from picture_files import photograph, saved
 from refusals import refused
 
 from convscope.data import decode_image, fit_image, load_image_folder
 from convscope.errors import DataError, UsageError
-
-
-def write(path: Path, value: int = 0, size: tuple[int, int] = (6, 8)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(saved(np.full((*size, 3), value, np.uint8), "PNG"))
-    return path
-
-
-def pets(root: Path, counts: dict[str, int]) -> Path:
-    for name, count in counts.items():
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            write(root / name / f"{index:03}.png", index)
-    return root
 
 
 def values(image_set) -> list[int]:
@@ -147,7 +134,8 @@ def test_empty_folder(tmp_path) -> None:
 
 
 def test_pictures_without_class_folders(tmp_path) -> None:
-    write(tmp_path / "a.png"), write(tmp_path / "b.png")
+    write(tmp_path / "a.png")
+    write(tmp_path / "b.png")
     with refused(DataError, "load_image_folder", "2 other files were passed over: 2 .png", exit_code=1):
         load_image_folder(tmp_path)
 

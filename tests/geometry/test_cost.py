@@ -196,6 +196,10 @@ def test_cost_is_plain_values():
             lambda: conv_weight_shape(3, 64, (7, 7), 2),
             "groups is 2; it must divide in_channels 3 and out_channels 64. Both allow 1.",
         ),
+        (
+            lambda: check_groups(8, 6, 4),
+            "groups is 4; it must divide in_channels 8 and out_channels 6. Both allow 1 or 2.",
+        ),
         (lambda: check_groups(6, 8, 0), "groups is 0; it must be at least 1."),
         (lambda: check_groups(0, 8, 1), "in_channels is 0; it must be at least 1."),
         (lambda: check_groups(8, 1.5, 1), "out_channels is 1.5; it must be a whole number."),

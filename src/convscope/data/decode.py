@@ -80,7 +80,7 @@ _SIGNATURES = tuple(
 
 
 def decode_image(
-    source: str | os.PathLike[str] | bytes,
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
     mode: Literal["RGB", "L"] = "RGB",
     *,
     max_pixels: int = 40_000_000,
@@ -145,7 +145,9 @@ def _check_arguments(mode: object, max_pixels: object, background: Sequence[int]
     check_max_pixels(max_pixels, "decode_image")
     is_triple = isinstance(background, Sequence) and len(background) == 3
     if not is_triple or not all(isinstance(value, int) and 0 <= value <= 255 for value in background):
-        raise UsageError(f"decode_image: background must be three integers from 0 to 255, got {background!r}.")
+        raise UsageError(
+            f"decode_image: background must be three integers from 0 to 255, got {background!r}."
+        )
 
 
 def _content(source: object) -> tuple[bytes, str]:
@@ -329,7 +331,7 @@ def _reason(error: Exception) -> str:
     """Return the decoder's words as a part of one line."""
     text = " ".join(str(error).split()).rstrip(".")
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return (text[:97] + "..." if len(text) > 100 else text) or type(error).__name__
+    return text[:100] or type(error).__name__
 
 
 class _Quiet:

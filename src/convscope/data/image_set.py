@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,6 +99,17 @@ class ImageSet:
             (1, 2)
         """
         return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return one image as an array to draw or to `prepare`: (H, W) for one channel, else (H, W, C), uint8.
+
+        Example:
+            >>> images = torch.zeros(1, 1, 28, 20, dtype=torch.uint8)
+            >>> ImageSet(images, torch.tensor([0]), ("cat",), "pets").picture(0).shape
+            (28, 20)
+        """
+        image = self.images[index]
+        return image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy()
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
         """Pick images by position, in the order given; the class names stay.

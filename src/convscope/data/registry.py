@@ -40,7 +40,7 @@ def load_dataset(
 
     Takes a name of `list_datasets()`; a folder of class folders (see `load_image_folder`); or a folder with the
     four IDX files of the MNIST family (see `load_idx_folder`). A folder whose name is also that of a data set
-    is read when written as a path, `./fashion-mnist`.
+    is read when given as a `Path` or written like one, `./fashion-mnist`.
 
     Args:
         size: bring every image to it by `fit_image`; None keeps the size that the set has.
@@ -59,8 +59,12 @@ def load_dataset(
         raise UsageError(f"load_dataset: mode must be 'RGB', 'L' or None, got {mode!r}.")
     if size is not None:
         size = size_pair(size, "load_dataset")
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UsageError(
+            f"load_dataset: name_or_path must be a name or a path, got {type(name_or_path).__name__}."
+        )
     name = os.fspath(name_or_path)
-    if name in _NAMED:
+    if isinstance(name_or_path, str) and name in _NAMED:
         return _converted(_NAMED[name](split), size, mode)
     folder = _existing_folder(name)
     if any(find_idx_file(folder, stem) for stems in IDX_STEMS.values() for stem in stems):

@@ -32,7 +32,7 @@ from convscope.training import EpochDone, Recipe, StepDone
 
 __all__ = ["Tour", "take_tour"]
 
-_PLACE = (0, 120, 165)  # output channel, row, column: by the cat's eye, where neighbouring pixels differ
+_PLACE = (0, 120, 163)  # output channel, row, column: by the cat's eye, where neighbouring pixels differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def take_tour(
     test_images = run.dataset("test")
     right = (evaluation.predictions == evaluation.labels).nonzero().flatten()
     sample = int(right[0]) if len(right) else 0
-    inputs = run.prepare(test_images.images[sample].permute(1, 2, 0).numpy())
+    inputs = run.prepare(test_images.picture(sample))
     before, after = run.network(initial=True), run.network()
     names = filter_layers(after)
     maps = tuple(

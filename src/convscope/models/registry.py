@@ -120,8 +120,9 @@ def create_model(
     entry = model_entry(name)
     accepted = inspect.signature(entry.factory).parameters
     arguments: dict[str, object] = dict(options)
-    arguments["num_classes"] = as_int("num_classes", num_classes or entry.num_classes, at_least=1)
+    classes = entry.num_classes if num_classes is None else num_classes
     channels = entry.input_shape[0] if in_channels is None else in_channels
+    arguments["num_classes"] = as_int("num_classes", classes, at_least=1)
     arguments["in_channels"] = as_int("in_channels", channels, at_least=1)
     if image_size is not None:
         arguments["image_size"] = as_ints("image_size", image_size, 2, at_least=1)

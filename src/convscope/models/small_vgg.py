@@ -45,6 +45,9 @@ class SmallVGG(nn.Module):
             in_channels = width
         self.features = nn.Sequential(*layers)
         self.classifier = cnn.GlobalAveragePoolHead(in_channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the class scores."""

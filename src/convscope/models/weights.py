@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from convscope.errors import RunError, UsageError
-from convscope.files import atomic_path
+from convscope.files import write_bytes
 
 __all__ = ["load_weights", "read_metadata", "save_weights"]
 
 
 def save_weights(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the state dict of a network, whole or not at all.
+    """Write the state dict of a network, whole or not at all; the same weights make the same bytes.
 
     Tensors that share memory (tied weights) are written under each of their names.
 
@@ -30,12 +31,19 @@ def save_weights(network: nn.Module, path: str | Path, metadata: Mapping[str, st
         >>> read_metadata(path), sorted(safetensors.torch.load_file(path))
         ({'arch': 'linear'}, ['bias', 'weight'])
     """
-    tensors = {key: value.detach().to("cpu").clone() for key, value in network.state_dict().items()}
-    content = safetensors.torch.save(
-        {key: value.contiguous() for key, value in tensors.items()}, metadata=dict(metadata or {})
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    tensors = {
+        key: value.detach().to("cpu").clone().contiguous() for key, value in network.state_dict().items()
+    }
+    write_bytes(path, _with_metadata(safetensors.torch.save(tensors), metadata or {}))
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Put metadata into the header in the order given; the library writes it in a random one."""
+    length = int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(metadata), **json.loads(content[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_weights(network: nn.Module, path: str | Path) -> dict[str, str]:

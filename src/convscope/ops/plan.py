@@ -37,8 +37,8 @@ def plan_axes(
 ) -> Plan:
     """Return what `build(*settings, **named)` does to an input of these spatial sizes.
 
-    Settings met before cost about a microsecond. Sizes that torch traces as symbols are not compared with the
-    kernel here, because asking would fix them; torch compares them when it runs.
+    Settings met before cost about a microsecond. While torch compiles or exports, sizes may be symbols, which
+    comparing them with the kernel would fix: then that is left to torch.
 
     Raises:
         ShapeError: a setting out of its range, or a kernel that does not fit.
@@ -46,18 +46,20 @@ def plan_axes(
         >>> plan_axes(Windows.of, (9, 8), 2, (3, 3), stride=2, padding="same").pads
         ((1, 1), (0, 1))
     """
-    # Dynamo warns of lru_cache; sizes under torch.jit.trace are tensors, under torch.export symbols.
+    # Dynamo shows symbols as ints and warns of lru_cache; torch.jit.trace shows tensors.
     if torch.compiler.is_compiling() or not set(map(type, sizes)) <= {int}:
-        return _plan(build, tuple(sizes), *settings, **named)
+        return _plan(build, tuple(sizes), False, *settings, **named)
     try:
-        return _remembered(build, tuple(sizes), *settings, **named)
+        return _remembered(build, tuple(sizes), True, *settings, **named)
     except TypeError:  # a list among the settings has no hash
-        return _plan(build, tuple(sizes), *settings, **named)
+        return _plan(build, tuple(sizes), True, *settings, **named)
 
 
-def _plan(build: Callable[..., Windows], sizes: tuple[int, ...], *settings: object, **named: object) -> Plan:
+def _plan(
+    build: Callable[..., Windows], sizes: tuple[int, ...], known: bool, *settings: object, **named: object
+) -> Plan:
     windows = build(*settings, **named)
-    if all(type(size) is int for size in sizes):
+    if known:
         windows.output_size(sizes)
     pads = windows.pads(sizes)
     padding = tuple(before for before, _ in pads) if all(before == after for before, after in pads) else None

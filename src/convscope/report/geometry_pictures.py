@@ -34,13 +34,13 @@ class _Style:
     fill: str | None = None
     hatch: str | None = None
     edge: str | None = None
-    dashed: bool = False
+    pale: str | None = None  # dashed edges, and what stands for them where cells are too small for dashes
 
 
 STYLES = {
     "pixel": _Style(fill="#9CCBF5"),
-    "padding": _Style(fill=PAPER, edge="#A3ADB7", dashed=True),
-    "beyond": _Style(fill=PAPER, edge="#E59A4F", dashed=True),
+    "padding": _Style(fill=PAPER, edge="#A3ADB7", pale="#E6EAEE"),
+    "beyond": _Style(fill=PAPER, edge="#E59A4F", pale=BEAM),
     "unread": _Style(fill="#FADBD8", hatch="#D9675F"),
     "hole": _Style(edge="#1D3F66"),
     "tap": _Style(fill="#1D3F66"),
@@ -49,7 +49,7 @@ STYLES = {
     "waiting": _Style(fill="#DDF1EE"),
     "done": _Style(fill="#62BFB2"),
     "now": _Style(fill="#00594F"),
-    "cut": _Style(fill=PAPER, hatch="#C9CFD6", edge="#A3ADB7", dashed=True),
+    "cut": _Style(fill=PAPER, hatch="#C9CFD6", edge="#A3ADB7", pale="#E6EAEE"),
     "cut now": _Style(fill=FAINT),
     "unwritten": _Style(fill="#FADBD8", hatch="#D9675F"),
     "extra": _Style(edge="#C98A00"),
@@ -115,7 +115,7 @@ def animate_windows(
     animation = _with_known_suffix(Path(path))
     strip = animation.with_name(f"{animation.stem}-strip.png")
     story = _tell(windows, tuple(input_size), as_int("frames_at_most", frames_at_most, at_least=2))
-    painter = _Painter(story, FRAME)
+    painter = _Painter(story, FRAME, story.note)
     frames = [painter.page([step]) for step in story.steps]
     stills = _Painter(story, STILL).page(_evenly(story.steps, STILLS))
     with atomic_path(animation) as animation_file, atomic_path(strip) as strip_file:
@@ -205,6 +205,7 @@ class _Story:
     input: _Panel
     output: _Panel
     steps: list[_Step]
+    note: str
     stacked: bool
 
     def styles(self) -> list[str]:
@@ -268,10 +269,10 @@ def _sliding_story(
         inside = _inside(rows, pixels[0]), _inside(columns, pixels[1])
         outside = len(rows) * len(columns) - len(inside[0]) * len(inside[1])
         caption = f"output {_index(row, column, stacked)} reads {_reach(rows, columns, stacked)}"
-        more = [f"{outside} of {len(rows) * len(columns)} taps outside the input"] if outside else []
+        more = f"{outside} of {len(rows) * len(columns)} taps outside the input" if outside else ""
         steps.append(
             _Step(
-                (caption, "; ".join(more + note)),
+                (caption, more),
                 [
                     *_holes(rows, columns),
                     *([_Mark("outside tap", rows, columns)] if outside else []),
@@ -286,7 +287,7 @@ def _sliding_story(
                 ([row], [column]),
             )
         )
-    return _Story(title, SLIDING_WORDS, left, right, steps, stacked)
+    return _Story(title, SLIDING_WORDS, left, right, steps, note, stacked)
 
 
 def _transposed_story(
@@ -324,10 +325,10 @@ def _transposed_story(
         kept = _inside(rows, outputs[0]), _inside(columns, outputs[1])
         lost = len(rows) * len(columns) - len(kept[0]) * len(kept[1])
         caption = f"input {_index(row, column, stacked)} writes {_reach(rows, columns, stacked)}"
-        more = [f"{lost} of {len(rows) * len(columns)} products cut"] if lost else []
+        more = f"{lost} of {len(rows) * len(columns)} products cut" if lost else ""
         steps.append(
             _Step(
-                (caption, "; ".join(more + note)),
+                (caption, more),
                 [_Mark("source", [row], [column])],
                 ([row], [column]),
                 [
@@ -341,7 +342,7 @@ def _transposed_story(
                 (rows, columns),
             )
         )
-    return _Story(title, TRANSPOSED_WORDS, left, right, steps, stacked)
+    return _Story(title, TRANSPOSED_WORDS, left, right, steps, note, stacked)
 
 
 def _holes(rows: range, columns: range) -> list[_Mark]:
@@ -349,12 +350,12 @@ def _holes(rows: range, columns: range) -> list[_Mark]:
     return [_Mark("hole", *spans)] if spans != (rows, columns) else []
 
 
-def _sample(places: Sequence[range], at_most: int) -> tuple[list[tuple[int, int]], list[str]]:
+def _sample(places: Sequence[range], at_most: int) -> tuple[list[tuple[int, int]], str]:
     """Return the places to show, row by row, and the words that say how many are left out."""
     total = len(places[0]) * len(places[1])
     skip = 1 if total <= at_most else -(-(total - 1) // (at_most - 1))
     numbers = [*range(0, total - 1, skip), total - 1]
-    note = [f"1 window in {skip} is shown, and the last"] if skip > 1 else []
+    note = f"1 window in {skip} is shown, and the last" if skip > 1 else ""
     return [divmod(number, len(places[1])) for number in numbers], note
 
 
@@ -449,10 +450,7 @@ class _Grid:
     columns: range
     cell_width: float
     cell_height: float
-
-    @property
-    def gap(self) -> int:
-        return (self.cell_width >= SEPARATE_CELLS) + (self.cell_width >= 2 * SEPARATE_CELLS)
+    gap: int  # paper between cells: 0, 1 or 2; smaller cells are drawn more plainly
 
     @property
     def right(self) -> int:
@@ -501,7 +499,7 @@ def _runs(positions: Sequence[int], split: bool) -> Iterator[range]:
 class _Painter:
     """Lay a story out once, then draw any of its steps."""
 
-    def __init__(self, story: _Story, scale: _Scale) -> None:
+    def __init__(self, story: _Story, scale: _Scale, note: str = "") -> None:
         self.story = story
         folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
         self.fonts = {
@@ -520,7 +518,7 @@ class _Painter:
         )
         self.tile_width = max(self.tile_width, scale.longest_side)
         self.caption_top = max(self.input.bottom, self.output.bottom) + (44 if story.stacked else 12)
-        self.captions = {step.caption: self._wrap_all(step.caption) for step in story.steps}
+        self.captions = {step.caption: self._caption(*step.caption, note) for step in story.steps}
         self.tile_height = self.caption_top + 18 * max(map(len, self.captions.values())) + 6
         self.base = self._base()
 
@@ -547,9 +545,9 @@ class _Painter:
         longest = max(map(len, (first.rows, first.columns, second.rows, second.columns)))
         cell = _cell(scale.longest_side / longest, scale.largest_cell)
         left = MARGIN + self._tick_room(first.rows)
-        one = _Grid(left, 44, first.rows, first.columns, cell, cell)
+        one = _Grid(left, 44, first.rows, first.columns, cell, cell, _gap(cell))
         left = max(one.right, left + self._width(first.label, SMALL)) + GUTTER + self._tick_room(second.rows)
-        return one, _Grid(left, 44, second.rows, second.columns, cell, cell)
+        return one, _Grid(left, 44, second.rows, second.columns, cell, cell, _gap(cell))
 
     def _stack(self, scale: _Scale) -> tuple[_Grid, _Grid]:
         first, second = self.story.input.columns, self.story.output.columns
@@ -557,8 +555,8 @@ class _Painter:
         cell = _cell(scale.longest_signal / longest, scale.largest_cell)
         high = max(cell, ROW_HEIGHT)
         left, other = (MARGIN + round((longest - len(columns)) * cell / 2) for columns in (first, second))
-        one = _Grid(left, 46, range(1), first, cell, high)
-        return one, _Grid(other, one.bottom + BEAM_HEIGHT, range(1), second, cell, high)
+        one = _Grid(left, 46, range(1), first, cell, high, _gap(cell))
+        return one, _Grid(other, one.bottom + BEAM_HEIGHT, range(1), second, cell, high, _gap(cell))
 
     def _tick_room(self, positions: range) -> int:
         return max(self._width(str(end), TICK) for end in (positions[0], positions[-1])) + 6
@@ -627,16 +625,19 @@ class _Painter:
         legend = Image.new("RGB", (width, y + 22), PAPER)
         draw = ImageDraw.Draw(legend)
         for x, y, style in places:
-            _paint(legend, _Grid(x, y + 2, range(1), range(1), 16, 16), _Mark(style, [0], [0]))
+            _paint(
+                legend, _Grid(x, y + 2, range(1), range(1), 16, 16, self.input.gap), _Mark(style, [0], [0])
+            )
             draw.text((x + 20, y + 9), self.story.words[style], INK, self.fonts[SMALL], anchor="lm")
         return legend
 
     def _width(self, text: str, size: int) -> int:
         return round(self.fonts[size].getlength(text) + 0.5)
 
-    def _wrap_all(self, paragraphs: Sequence[str]) -> list[str]:
+    def _caption(self, first: str, *more: str) -> list[str]:
         width = self.tile_width - 2 * MARGIN
-        return [line for paragraph in paragraphs for line in self._wrap(paragraph, TEXT, width) if line]
+        second = "; ".join(filter(None, more))
+        return self._wrap(first, TEXT, width) + (self._wrap(second, TEXT, width) if second else [])
 
     def _wrap(self, text: str, size: int, width: int) -> list[str]:
         lines = [""]
@@ -654,6 +655,10 @@ def _cell(room: float, largest: int) -> float:
     return min(int(room), largest) if room >= SEPARATE_CELLS else room
 
 
+def _gap(cell: float) -> int:
+    return (cell >= SEPARATE_CELLS) + (cell >= 2 * SEPARATE_CELLS)
+
+
 def _every(positions: range, at_least: float) -> list[int]:
     """Return the round positions that are at least so far apart."""
     steps = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
@@ -667,14 +672,15 @@ def _paint(image: Image.Image, grid: _Grid, mark: _Mark) -> None:
     mask = _hatching(image.size) if style.hatch and len(mark.rows) and len(mark.columns) else None
     for box in grid.blocks(mark):
         left, top, right, bottom = box
-        if style.fill:
-            draw.rectangle(box, fill=style.fill)
+        fill = style.pale if style.pale and grid.gap < 2 else style.fill
+        if fill:
+            draw.rectangle(box, fill=fill)
         if style.hatch and mask:
             area = (left, top, right + 1, bottom + 1)
             image.paste(style.hatch, area, mask.crop(area))
-        if style.edge and style.dashed and grid.gap:
+        if style.edge and style.pale and grid.gap == 2:
             _dashes(draw, box, style.edge)
-        elif style.edge:
+        elif style.edge and not style.pale:
             draw.rectangle(box, outline=style.edge, width=max(grid.gap, 1))
 
 
@@ -704,7 +710,12 @@ def _arrow(draw: ImageDraw.ImageDraw, left: int, middle: int) -> None:
 
 def _palette() -> Image.Image:
     """Return every colour that is drawn, and the shades between the texts and the paper."""
-    names = {name for style in STYLES.values() for name in (style.fill, style.hatch, style.edge) if name}
+    names = {
+        name
+        for style in STYLES.values()
+        for name in (style.fill, style.hatch, style.edge, style.pale)
+        if name
+    }
     colours = [_rgb(name) for name in sorted(names | {INK, FAINT, PAPER, RING, BEAM})]
     paper = _rgb(PAPER)
     for text in (INK, FAINT):

@@ -66,7 +66,7 @@ def draw_value(value: ConvolutionValue, photograph: np.ndarray) -> Figure:
     """
     rows = len(value.channels)
     figure = new_figure(13, 1.9 * rows + 1.3)
-    grid = figure.add_gridspec(rows, 6, width_ratios=[2.6, 1.3, 1, 1, 1, 0.75])
+    grid = figure.add_gridspec(rows, 6, width_ratios=[2.6, 1.3, 1, 1, 1, 1])
     whole = picture_axes(figure.add_subplot(grid[:, 0]), "the window in the photograph")
     whole.imshow(photograph)
     (top, *_, bottom), (left, *_, right) = value.positions
@@ -92,7 +92,7 @@ def draw_value(value: ConvolutionValue, photograph: np.ndarray) -> Figure:
         close.set_ylabel(name, fontsize=10, color=INK)
         for column, (title, numbers, colors) in enumerate(
             (
-                ("window", entry.window, "Greys"),
+                ("window", entry.window, "gray"),
                 ("x  weights", entry.weights, "RdBu_r"),
                 ("=  products", entry.products, "RdBu_r"),
             ),
@@ -101,6 +101,7 @@ def draw_value(value: ConvolutionValue, photograph: np.ndarray) -> Figure:
             _number_grid(figure.add_subplot(grid[row, column]), numbers, title if row == 0 else "", colors)
         total = picture_axes(figure.add_subplot(grid[row, 5]), "sum" if row == 0 else "")
         total.set_axis_off()
+        total.set_box_aspect(1)
         total.set_title("sum" if row == 0 else "", fontsize=10, color=INK)
         total.text(0.5, 0.5, f"{entry.total:+.4f}", ha="center", va="center", fontsize=12, color=INK)
     sums = " ".join(f"{entry.total:+.4f}" for entry in value.channels)
@@ -118,8 +119,8 @@ def _number_grid(axes, numbers: Tensor, title: str, colors: str) -> None:
     picture_axes(axes, title)
     table = numbers.numpy()
     limit = float(np.abs(table).max()) or 1.0
-    # Half the colour range at most, so that dark ink stays readable on every cell.
-    axes.imshow(table, cmap=colors, vmin=-2 * limit, vmax=2 * limit)
+    # Never the dark end of the colours, so that the ink stays readable on every cell.
+    axes.imshow(table, cmap=colors, vmin=-2 * limit, vmax=limit if colors == "gray" else 2 * limit)
     for (row, column), number in np.ndenumerate(table):
         axes.text(column, row, f"{number:.2f}", ha="center", va="center", fontsize=9, color=INK)
 
@@ -230,11 +231,13 @@ def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) 
     rows, across = grid_shape(max(len(wrong), 1), columns)
     figure = new_figure(1.62 * across + 0.2, 2.05 * rows + 0.2)
     grid = figure.subplots(rows, across, squeeze=False)
-    planes = []
-    for entry in wrong:
-        image = images.images[entry.index]
-        picture = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
-        planes.append((picture, f"{entry.true}\ntaken for\n{entry.predicted} {entry.confidence:.0%}"))
+    planes = [
+        (
+            images.picture(entry.index),
+            f"{entry.true}\ntaken for\n{entry.predicted} {entry.confidence:.0%}",
+        )
+        for entry in wrong
+    ]
     _fill(grid, planes, "gray", 0, 255, size=8)
     return figure
 

@@ -6,7 +6,7 @@ Draws the facts of `convscope.signal.Slide`; nothing is computed here but places
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,13 @@ from PIL import Image
 
 from convscope.errors import UsageError
 from convscope.files import atomic_path
+from convscope.report.figures import BLUE, INK, ORANGE, TEAL
 from convscope.signal import Slide
 
 __all__ = ["animate_flip_and_slide", "draw_flip_and_slide"]
 
-# Blue, vermilion and green of Okabe and Ito: told apart with any colour vision.
-_F, _G, _PRODUCT = "#0072B2", "#D55E00", "#009E73"
-_RESULT, _SWAPPED = "#404040", "#E69F00"
-_TEXT, _MUTED, _GRID = "#1A1A1A", "#595959", "#E8E8E8"
+_F, _G, _PRODUCT, _RESULT, _SWAPPED = BLUE, ORANGE, TEAL, INK, "#E6A817"
+_MUTED, _GRID = "#55616D", "#E8EBEE"
 _GOOD, _BAD = "#00694C", "#A8320A"
 _SIZE, _SMALL, _LARGE = 10.5, 9.5, 14  # points
 
@@ -45,6 +44,8 @@ _RESULTS = {
     "cross-correlation": (r"f \star g", r"g \star f"),
     "autocorrelation": (r"f \star f", r"f \star f"),
 }
+# In the texts that change with t no mathtext: parsing it would take most of the time of an animation.
+_VALUES = {"convolution": "(f ∗ g)", "cross-correlation": "(f ⋆ g)", "autocorrelation": "(f ⋆ f)"}
 _ARROWS = {1: "→", -1: "←"}
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
@@ -102,12 +103,14 @@ def animate_flip_and_slide(
     image_format = _FORMATS.get(Path(path).suffix.lower())
     if image_format is None:
         raise UsageError(
-            f"animate_flip_and_slide: {str(path)!r} does not end in .gif or .webp. Choose one of the two."
+            f"{str(path)!r} does not end in .gif or .webp. Choose one of the two.",
+            call="animate_flip_and_slide",
         )
     if frames < 2 or not frames_per_second > 0:
         raise UsageError(
-            f"animate_flip_and_slide: frames={frames} and frames_per_second={frames_per_second}: "
-            "a sweep needs at least 2 frames and a speed above 0."
+            f"frames={frames} and frames_per_second={frames_per_second}: "
+            "a sweep needs at least 2 frames and a speed above 0.",
+            call="animate_flip_and_slide",
         )
     figure, columns = _build("animate_flip_and_slide", slides, dpi)
     pictures = list(_sweep(figure, columns, slides, frames, one_palette=image_format == "GIF"))
@@ -144,28 +147,52 @@ def _sweep(
     if not one_palette:
         yield from map(picture, range(frames))
         return
-    # One palette for all frames, without dithering: nothing flickers, and unchanged areas cost no bytes.
-    palette = _palette(picture(frames // 2))
-    for frame in range(frames):
-        yield picture(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+    paint = _Palette(picture(frames // 2)).paint
+    yield from (paint(picture(frame)) for frame in range(frames))
 
 
-def _palette(picture: Image.Image) -> Image.Image:
-    """The 256 most frequent colours as they are: white stays white, and each line keeps its colour."""
-    colors, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(colors[np.argsort(-counts)[:256]].tobytes())
-    return palette
+class _Palette:
+    """One set of 255 colours for all frames, so that nothing flickers and still areas cost no bytes.
+
+    They are the most frequent colours of one picture as they are: white stays white, and each line keeps its
+    colour. (Pillow's own quantizer averages the colours, and its search for the nearest one is approximate. The 256th entry is left
+    for the transparency with which a GIF says "as before".)
+    """
+
+    def __init__(self, picture: Image.Image) -> None:
+        codes, counts = np.unique(_codes(picture), return_counts=True)
+        self._codes = codes[np.argsort(-counts)[:255]]
+        self._colors = _colors(self._codes)
+        self._nearest = np.full(1 << 24, -1, np.int16)  # by colour code; filled as colours appear
+
+    def paint(self, picture: Image.Image) -> Image.Image:
+        codes = _codes(picture)
+        new = np.unique(codes[self._nearest[codes] < 0])
+        distances = ((_colors(new)[:, None].astype(int) - self._colors) ** 2).sum(axis=-1)
+        self._nearest[new] = distances.argmin(axis=1)
+        painted = Image.fromarray(self._nearest[codes].astype(np.uint8))
+        painted.putpalette(self._colors.tobytes())
+        return painted
+
+
+def _codes(picture: Image.Image) -> np.ndarray:
+    """Each pixel's colour as one number."""
+    red, green, blue = np.moveaxis(np.asarray(picture).astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _colors(codes: np.ndarray) -> np.ndarray:
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.uint8)
 
 
 class _Column:
     """The three panels of one operation; `show` sets what depends on t."""
 
-    def __init__(self, panels: Sequence[Axes], slide: Slide) -> None:
+    def __init__(self, panels: Iterable[Axes], slide: Slide) -> None:
         signals, overlap, result = panels
         _draw_signals(signals, slide)
         _draw_result(result, slide)
-        overlap.plot(slide.tau, slide.f_values, color=_F, lw=2, label=r"$f(\tau)$")
+        (still,) = overlap.plot(slide.tau, slide.f_values, color=_F, lw=2, animated=True, label=r"$f(\tau)$")
         (self._moved,) = overlap.plot([], [], color=_G, lw=2, animated=True)
         self._moved.set_label(f"{_MOVED[slide.operation]} {_ARROWS[slide.direction]}")
         (self._area,) = overlap.fill([], [], color=_PRODUCT, alpha=0.35, lw=0, animated=True, label="product")
@@ -178,7 +205,7 @@ class _Column:
         (self._marker,) = result.plot([], [], "o", ms=8, color=_PRODUCT, mec="white", mew=1.2, animated=True)
         self._value = _note(result, "right", _GOOD)
         self.moving: list[Artist] = [
-            self._area, self._moved, self._stem, self._marker, self._shift, self._integral, self._value,
+            self._area, still, self._moved, self._stem, self._marker, self._shift, self._integral, self._value,
         ]  # fmt: skip
 
     def show(self, slide: Slide) -> None:
@@ -187,18 +214,16 @@ class _Column:
         self._area.set_xy(np.column_stack([np.append(slide.tau, ends[0]), np.append(slide.product, ends[1])]))
         self._stem.set_data([slide.t, slide.t], [0, slide.integral])
         self._marker.set_data([slide.t], [slide.integral])
-        self._shift.set_text(f"$t$ = {_number(slide.t)}")
+        self._shift.set_text(f"t = {_number(slide.t)}")
         self._integral.set_text(f"area = {_number(slide.integral)}")
-        self._value.set_text(
-            f"$({_RESULTS[slide.operation][0]})$({_number(slide.t)}) = {_number(slide.integral)}"
-        )
+        self._value.set_text(f"{_VALUES[slide.operation]}({_number(slide.t)}) = {_number(slide.integral)}")
 
 
 def _build(call: str, slides: Sequence[Slide], dpi: int) -> tuple[Figure, list[_Column]]:
     if not slides:
-        raise UsageError(f"{call}: slides is empty, so there is nothing to draw. Pass at least one slide.")
-    figure = Figure(figsize=(4.5 * len(slides), 8.6), dpi=dpi, facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.04, hspace=0.03)  # type: ignore[union-attr]
+        raise UsageError("slides is empty, so there is nothing to draw. Pass at least one slide.", call=call)
+    figure = Figure(figsize=(4.5 * len(slides), 8.6), dpi=dpi, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1, wspace=0.04, hspace=0.03)
     FigureCanvasAgg(figure)
     panels = figure.subplots(3, len(slides), squeeze=False)
     for axes in panels[:2].flat:  # signals compare across columns; results are on scales of their own
@@ -212,11 +237,11 @@ def _build(call: str, slides: Sequence[Slide], dpi: int) -> tuple[Figure, list[_
 
 def _draw_signals(axes: Axes, slide: Slide) -> None:
     axes.set_title(
-        slide.operation.capitalize(), fontsize=_LARGE, fontweight="bold", color=_TEXT, loc="left", pad=58
+        slide.operation.capitalize(), fontsize=_LARGE, fontweight="bold", color=INK, loc="left", pad=58
     )
     axes.annotate(
         _FORMULAS[slide.operation], (0, 1), (0, 32), xycoords="axes fraction", textcoords="offset points",
-        fontsize=12, color=_TEXT,
+        fontsize=12, color=INK,
     )  # fmt: skip
     axes.plot(slide.tau, slide.f_values, color=_F, lw=2, label=r"$f(\tau)$")
     if slide.operation != "autocorrelation":
@@ -236,28 +261,29 @@ def _draw_result(axes: Axes, slide: Slide) -> None:
     _legend(axes)
     error = f"{slide.commutativity_error:.2g}"
     verdict, color = ("commutes", _GOOD) if slide.commutes else ("does not commute", _BAD)
-    lines = (
-        (f"Commutativity error {error}: {verdict}", {"fontweight": "bold", "color": color}),
-        (rf"$\max\,|{name} - {swapped}|\;/\;\max\,|{name}|$ = {error}", {"color": _MUTED}),
-    )
-    for row, (text, look) in enumerate(lines):
-        axes.annotate(
-            text, (0, 0), (0, (-44, -64)[row]), xycoords="axes fraction", textcoords="offset points",
-            va="top", fontsize=_SIZE, **look,
-        )  # fmt: skip
+    formula = rf"$\max\,|{name} - {swapped}|\;/\;\max\,|{name}|$ = {error}"
+    _caption(axes, f"Commutativity error {error}: {verdict}", 44, color, weight="bold")
+    _caption(axes, formula, 64, _MUTED)
+
+
+def _caption(axes: Axes, text: str, below: float, color: str, weight: str = "normal") -> None:
+    axes.annotate(
+        text, (0, 0), (0, -below), xycoords="axes fraction", textcoords="offset points",
+        va="top", fontsize=_SIZE, color=color, fontweight=weight,
+    )  # fmt: skip
 
 
 def _span(axes: Axes, times: np.ndarray, values: tuple[float, float]) -> None:
     """Make room for all that will be drawn, whatever the shift, and for a line of text above it."""
     axes.update_datalim([(times[0], values[0]), (times[-1], values[1])])
     axes.set_xmargin(0.02)
-    axes.set_ymargin(0.22)
+    axes.set_ymargin(0.27)
     axes.autoscale_view()
 
 
 def _legend(axes: Axes) -> None:
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=_SIZE, labelcolor=_TEXT,
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=_SIZE, labelcolor=INK,
         borderaxespad=0.1, borderpad=0.1, handlelength=1.4, handletextpad=0.5, columnspacing=1.3,
     )  # fmt: skip
 
@@ -278,8 +304,9 @@ def _style(axes: Axes) -> None:
     axes.grid(color=_GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.axhline(0, color=_MUTED, lw=0.8, zorder=1)
+    axes.locator_params(nbins=6)
     axes.tick_params(labelsize=_SMALL, colors=_MUTED, length=3, labelleft=True)
-    axes.xaxis.label.set(fontsize=_SIZE, color=_TEXT)
+    axes.xaxis.label.set(fontsize=_SIZE, color=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):

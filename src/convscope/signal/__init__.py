@@ -5,11 +5,13 @@ Importing this package does not import torch.
 
 from convscope.signal.convolution import autocorrelate, convolve, correlate
 from convscope.signal.cost import MethodCost, choose_method, method_cost
+from convscope.signal.naming import WAVEFORMS, named_signals, slide_all
 from convscope.signal.sampled import Sampled
 from convscope.signal.slide import Slide, slide_autocorrelation, slide_convolution, slide_cross_correlation
 from convscope.signal.waveforms import exponential_decay, gaussian, ramp, rect, triangle
 
 __all__ = [
+    "WAVEFORMS",
     "MethodCost",
     "Sampled",
     "Slide",
@@ -20,8 +22,10 @@ __all__ = [
     "exponential_decay",
     "gaussian",
     "method_cost",
+    "named_signals",
     "ramp",
     "rect",
+    "slide_all",
     "slide_autocorrelation",
     "slide_convolution",
     "slide_cross_correlation",

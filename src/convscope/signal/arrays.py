@@ -23,8 +23,9 @@ class ArrayEngine(Engine):
         for name, signal in (("f", f), ("g", g)):
             if signal.dtype.kind not in "biufc":
                 raise UsageError(
-                    f"{self.call}: {name} has dtype {signal.dtype}, which is not a number. "
-                    "Convert it to bool, int, float or complex first."
+                    f"{name} has dtype {signal.dtype}, which is not a number. "
+                    "Convert it to bool, int, float or complex first.",
+                    call=self.call,
                 )
         dtype = np.result_type(f.dtype, g.dtype)
         return f.astype(dtype, copy=False), g.astype(dtype, copy=False)
@@ -72,13 +73,12 @@ class ArrayEngine(Engine):
         integer = self.is_integer(f)
         inputs = (f.astype(np.float64), g.astype(np.float64)) if integer else (f, g)
         axes = tuple(range(f.ndim))
-        if f.dtype.kind == "c":
-            spectra = (np.fft.fftn(signal, shape, axes) for signal in inputs)
-            result = np.fft.ifftn(math.prod(spectra), shape, axes)
-        else:
-            spectra = (np.fft.rfftn(signal, shape, axes) for signal in inputs)
-            result = np.fft.irfftn(math.prod(spectra), shape, axes)
-        result = result[_slices(region)]
+        forward, inverse = (
+            (np.fft.fftn, np.fft.ifftn) if f.dtype.kind == "c" else (np.fft.rfftn, np.fft.irfftn)
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = forward(inputs[0], shape, axes) * forward(inputs[1], shape, axes)
+            result = inverse(product, shape, axes)[_slices(region)]
         # By way of int64, so that a sum too large for a small integer wraps as it does in the direct method.
         return (np.rint(result).astype(np.int64) if integer else result).astype(f.dtype)
 

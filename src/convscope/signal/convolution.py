@@ -66,7 +66,7 @@ def convolve(
         >>> convolve([1, 2, 3], [1, 0, -1], mode="same", boundary="wrap")
         array([-1,  2, -1])
     """
-    return _slide("convolve", f, g, mode, boundary, fillvalue, method)
+    return _apply("convolve", f, g, mode, boundary, fillvalue, method)
 
 
 def correlate(
@@ -92,7 +92,7 @@ def correlate(
         >>> correlate([0, 1, 2], [1, 2, 3])
         array([0, 3, 8, 5, 2])
     """
-    return _slide("correlate", f, g, mode, boundary, fillvalue, method)
+    return _apply("correlate", f, g, mode, boundary, fillvalue, method)
 
 
 def autocorrelate(
@@ -111,19 +111,24 @@ def autocorrelate(
         >>> autocorrelate([1, 2, 3])
         array([ 3,  8, 14,  8,  3])
     """
-    return _slide("autocorrelate", f, f, mode, boundary, fillvalue, method)
+    return _apply("autocorrelate", f, f, mode, boundary, fillvalue, method)
 
 
-def _slide(call: str, f: Any, g: Any, mode: str, boundary: str, fillvalue: Any, method: str) -> Any:
-    for kind, name, known in (("mode", mode, MODES), ("boundary", boundary, BOUNDARIES), ("method", method, METHODS)):
+def _apply(call: str, f: Any, g: Any, mode: str, boundary: str, fillvalue: Any, method: str) -> Any:
+    for kind, name, known in (
+        ("mode", mode, MODES),
+        ("boundary", boundary, BOUNDARIES),
+        ("method", method, METHODS),
+    ):
         check_name(call, kind, name, known)
     engine, f, g = read_operands(call, f, g)
     check_fillvalue(call, fillvalue, boundary, engine, f)
     shape, g_shape = tuple(f.shape), tuple(g.shape)
     if 0 in g_shape or (0 in shape and mode != "same"):
         raise ShapeError(
-            f"{call}: an empty signal has no sums to form: f has shape {shape} and g {g_shape}. "
-            "Give both at least one sample along every axis."
+            f"an empty signal has no sums to form: f has shape {shape} and g {g_shape}. "
+            "Give both at least one sample along every axis.",
+            call=call,
         )
     if 0 in shape:
         return engine.zeros(shape, f)
@@ -144,11 +149,15 @@ def _extend(engine: Engine, f: Any, needed: tuple[range, ...], boundary: str, fi
     """Read f at positions outside its samples."""
     axes = list(zip(needed, f.shape, strict=True))
     if boundary != "fill":
-        return engine.take(f, tuple(_inside(np.arange(axis.start, axis.stop), n, boundary) for axis, n in axes))
+        return engine.take(
+            f, tuple(_inside(np.arange(axis.start, axis.stop), n, boundary) for axis, n in axes)
+        )
     extended = engine.zeros(tuple(len(axis) for axis in needed), f, fillvalue)
     # 'same' with a large g does not read all of f.
     own = tuple(slice(max(axis.start, 0), min(axis.stop, n)) for axis, n in axes)
-    wanted = tuple(slice(part.start - axis.start, part.stop - axis.start) for part, axis in zip(own, needed, strict=True))
+    wanted = tuple(
+        slice(part.start - axis.start, part.stop - axis.start) for part, axis in zip(own, needed, strict=True)
+    )
     extended[wanted] = f[own]
     return extended
 

@@ -19,7 +19,16 @@ from convscope.signal.regions import (
     output_region,
 )
 
-__all__ = ["KINDS", "RATES", "MethodCost", "choose_method", "direct_terms", "fft_terms", "method_cost", "region_cost"]
+__all__ = [
+    "KINDS",
+    "RATES",
+    "MethodCost",
+    "choose_method",
+    "direct_terms",
+    "fft_terms",
+    "method_cost",
+    "region_cost",
+]
 
 KINDS = ("array", "tensor")
 
@@ -36,8 +45,35 @@ _DTYPES = {
 
 _UNROLLED_TAPS = 11  # up to here np.convolve runs float loops without a call per output
 
-# TABLE
-RATES: dict[tuple[str, str, str], tuple[float, float, float, float, float]] = {}
+# Seconds: per direct call, per step of its loop, per multiply-add; per FFT call, per point times log2(points).
+# Fitted by benchmarks/signal_methods.py on an Intel Xeon of family 6, model 207 (Emerald Rapids) with
+# 2 cores, numpy 2.4.6, torch 2.13.0, 2 threads. Only their ratios matter for the choice.
+RATES: dict[tuple[str, str, str], tuple[float, ...]] = {
+    ("array", "1-D", "float32"): (3.8e-06, 1e-08, 5.7e-11, 2.2e-05, 1.9e-09),
+    ("array", "N-D", "float32"): (1e-05, 5e-06, 1.1e-09, 4.8e-05, 1.2e-09),
+    ("array", "1-D", "float64"): (3.6e-06, 5.9e-09, 1.2e-10, 2.3e-05, 1.7e-09),
+    ("array", "N-D", "float64"): (1.8e-05, 7.1e-06, 2e-09, 6.6e-05, 1.3e-09),
+    ("array", "1-D", "complex64"): (3.2e-06, 1.1e-08, 1.7e-10, 2.4e-05, 2.9e-09),
+    ("array", "N-D", "complex64"): (8.3e-06, 5.8e-06, 1.9e-09, 4.8e-05, 2.3e-09),
+    ("array", "1-D", "complex128"): (3e-06, 2.4e-08, 2.8e-10, 2.5e-05, 3.4e-09),
+    ("array", "N-D", "complex128"): (3.6e-06, 6.9e-06, 4e-09, 5.9e-05, 2.5e-09),
+    ("array", "1-D", "int8"): (3e-06, 1.7e-09, 5.3e-10, 2.2e-05, 2e-09),
+    ("array", "N-D", "int8"): (1.1e-05, 7.9e-06, 2.9e-10, 6.5e-05, 1.7e-09),
+    ("array", "1-D", "int64"): (2.8e-06, 2.7e-09, 5e-10, 2.1e-05, 2.3e-09),
+    ("array", "N-D", "int64"): (7.9e-06, 6.3e-06, 2.2e-09, 5e-05, 1.8e-09),
+    ("tensor", "1-D", "float32"): (1.1e-05, 1.3e-08, 6.4e-11, 3.8e-05, 2e-09),
+    ("tensor", "N-D", "float32"): (2.9e-05, 1.1e-05, 2.4e-10, 6.9e-05, 4e-10),
+    ("tensor", "1-D", "float64"): (7.5e-06, 6.8e-09, 1.1e-10, 2.8e-05, 2.9e-09),
+    ("tensor", "N-D", "float64"): (1.7e-05, 1e-05, 3.2e-10, 7e-05, 7e-10),
+    ("tensor", "1-D", "complex64"): (1.2e-05, 2.1e-08, 2.1e-10, 5.1e-05, 8.8e-10),
+    ("tensor", "N-D", "complex64"): (1.1e-05, 1.6e-05, 5e-10, 6.9e-05, 4.1e-10),
+    ("tensor", "1-D", "complex128"): (1.1e-05, 2.7e-08, 3.4e-10, 4.7e-05, 1.6e-09),
+    ("tensor", "N-D", "complex128"): (9.3e-06, 1e-05, 8.9e-10, 4.6e-05, 8.9e-10),
+    ("tensor", "1-D", "int8"): (7.3e-06, 1.8e-09, 4.8e-10, 4.2e-05, 2e-09),
+    ("tensor", "N-D", "int8"): (9.4e-06, 1.1e-05, 5e-11, 7.3e-05, 5.7e-10),
+    ("tensor", "1-D", "int64"): (6.9e-06, 2.2e-09, 4.5e-10, 4.4e-05, 2.2e-09),
+    ("tensor", "N-D", "int64"): (5.4e-06, 1.2e-05, 8.4e-10, 6.9e-05, 6.4e-10),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +119,7 @@ def method_cost(
     Example:
         >>> cost = method_cost((512, 512), (15, 15), mode="same")
         >>> cost.macs, cost.fft_points
-        (57123364, 270000)
+        (58125376, 291600)
     """
     f_shape, g_shape = tuple(f_shape), tuple(g_shape)
     check_name("method_cost", "boundary", boundary, BOUNDARIES)
@@ -91,8 +127,9 @@ def method_cost(
     check_name("method_cost", "dtype", dtype, tuple(_DTYPES))
     if len(f_shape) != len(g_shape) or min(*f_shape, *g_shape, 1) < 1:
         raise ShapeError(
-            f"method_cost: shapes {f_shape} and {g_shape} cannot be convolved: "
-            "give both the same number of axes, each of size 1 or more."
+            f"shapes {f_shape} and {g_shape} cannot be convolved: "
+            "give both the same number of axes, each of size 1 or more.",
+            call="method_cost",
         )
     region = output_region("method_cost", f_shape, g_shape, mode)
     if boundary != "fill" and mode != "valid":

@@ -109,9 +109,10 @@ class Engine(ABC):
                 return "fft"
             if method == "fft":
                 raise UsageError(
-                    f"{self.call}: method='fft' cannot be certain to keep these integers exact: with norms {norms[0]:.3g} and "
+                    f"method='fft' cannot be certain to keep these integers exact: with norms {norms[0]:.3g} and "
                     f"{norms[1]:.3g} and {math.prod(shape)} transform points, the float64 rounding bound "
-                    "exceeds 1/4. Use method='direct' or 'auto', or convert to float64 first."
+                    "exceeds 1/4. Use method='direct' or 'auto', or convert to float64 first.",
+                    call=self.call,
                 )
             return "direct"
         if method == "auto" and not (self.is_finite(f) and self.is_finite(g)):

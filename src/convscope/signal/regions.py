@@ -46,7 +46,7 @@ class Region:
 def check_name(call: str, kind: str, name: object, known: tuple[str, ...]) -> None:
     """Refuse a word that is not one of the known ones."""
     if name not in known:
-        raise UnknownNameError(kind, name, known, call)
+        raise UnknownNameError(kind, name, known, call=call)
 
 
 def output_region(call: str, f_shape: Shape, g_shape: Shape, mode: str) -> Region:
@@ -59,8 +59,9 @@ def output_region(call: str, f_shape: Shape, g_shape: Shape, mode: str) -> Regio
         return Region(tuple((m - 1) // 2 for _, m in axes), f_shape)
     if not (all(n >= m for n, m in axes) or all(m >= n for n, m in axes)):
         raise ShapeError(
-            f"{call}: mode='valid' needs one signal at least as large as the other along every axis, "
-            f"but f has shape {f_shape} and g {g_shape}. Use mode='same' or 'full', or crop one of them."
+            f"mode='valid' needs one signal at least as large as the other along every axis, "
+            f"but f has shape {f_shape} and g {g_shape}. Use mode='same' or 'full', or crop one of them.",
+            call=call,
         )
     return Region(tuple(min(n, m) - 1 for n, m in axes), tuple(abs(n - m) + 1 for n, m in axes))
 

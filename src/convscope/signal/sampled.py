@@ -48,13 +48,15 @@ class Sampled:
         values = self.values if is_tensor(self.values) else np.asarray(self.values)
         if values.ndim != 1 or values.shape[0] == 0:
             raise ShapeError(
-                f"Sampled: values have shape {tuple(values.shape)}, but a sampled signal has one axis "
-                "with at least one value. Pass a 1-D array or tensor."
+                f"values have shape {tuple(values.shape)}, but a sampled signal has one axis "
+                "with at least one value. Pass a 1-D array or tensor.",
+                call="Sampled",
             )
         if not (math.isfinite(self.dt) and self.dt > 0 and math.isfinite(self.start)):
             raise UsageError(
-                f"Sampled: dt={self.dt} and start={self.start}: both must be finite and dt larger than 0. "
-                "Give dt as the time between two samples."
+                f"dt={self.dt} and start={self.start}: both must be finite and dt larger than 0. "
+                "Give dt as the time between two samples.",
+                call="Sampled",
             )
         object.__setattr__(self, "values", values)
 
@@ -79,7 +81,9 @@ class Sampled:
         """
         self._check_step("convolve", other)
         values = convolve(self.values, other.values, mode, method=method) * self.dt
-        return Sampled(values, self.dt, self.start + other.start + self.dt * self._skipped("convolve", other, mode))
+        return Sampled(
+            values, self.dt, self.start + other.start + self.dt * self._skipped("convolve", other, mode)
+        )
 
     def correlate(self, other: Sampled, mode: str = "full", method: str = "auto") -> Sampled:
         """Approximate h(t) = integral f(tau) conj(g(tau - t)) dtau for this f and another g.
@@ -92,7 +96,9 @@ class Sampled:
         """
         self._check_step("correlate", other)
         values = correlate(self.values, other.values, mode, method=method) * self.dt
-        return Sampled(values, self.dt, self.start - other.stop + self.dt * self._skipped("correlate", other, mode))
+        return Sampled(
+            values, self.dt, self.start - other.stop + self.dt * self._skipped("correlate", other, mode)
+        )
 
     def autocorrelate(self, mode: str = "full", method: str = "auto") -> Sampled:
         """Approximate h(t) = integral f(tau) conj(f(tau - t)) dtau: the energy at t = 0, symmetric about it."""
@@ -111,6 +117,7 @@ class Sampled:
     def _check_step(self, call: str, other: Sampled) -> None:
         if not math.isclose(self.dt, other.dt, rel_tol=1e-9):
             raise UsageError(
-                f"{call}: f has time step dt={self.dt} and g dt={other.dt}, but both must be sampled alike. "
-                "Sample one of them again with the other's dt."
+                f"f has time step dt={self.dt} and g dt={other.dt}, but both must be sampled alike. "
+                "Sample one of them again with the other's dt.",
+                call=call,
             )

@@ -150,7 +150,9 @@ def slide_autocorrelation(f: Sampled, t: float | None = None) -> Slide:
     return _slide("autocorrelation", f, f, f.autocorrelate(), f.autocorrelate(), t)
 
 
-def _slide(operation: Operation, f: Sampled, g: Sampled, result: Sampled, swapped: Sampled, t: float | None) -> Slide:
+def _slide(
+    operation: Operation, f: Sampled, g: Sampled, result: Sampled, swapped: Sampled, t: float | None
+) -> Slide:
     tau = _time_axis(f, g)
     slide = Slide(
         operation=operation,
@@ -202,8 +204,9 @@ def _real(call: str, signal: Sampled) -> Sampled:
     values = signal.values.detach().cpu().numpy() if is_tensor(signal.values) else signal.values
     if np.iscomplexobj(values):
         raise UsageError(
-            f"{call}: a signal of dtype {values.dtype} has two curves where the picture has one. "
-            "Pass its real part, imaginary part or magnitude."
+            f"a signal of dtype {values.dtype} has two curves where the picture has one. "
+            "Pass its real part, imaginary part or magnitude.",
+            call=call,
         )
     return replace(signal, values=values.astype(np.float64))
 
@@ -212,6 +215,7 @@ def _check_grid(call: str, f: Sampled, g: Sampled) -> None:
     steps = (g.start - f.start) / f.dt
     if abs(steps - round(steps)) > 1e-6:
         raise UsageError(
-            f"{call}: f starts at {f.start} and g at {g.start}, which is {steps:.6g} steps of dt={f.dt} apart; "
-            "a whole number is needed to multiply sample by sample. Move one of the starts."
+            f"f starts at {f.start} and g at {g.start}, which is {steps:.6g} steps of dt={f.dt} apart; "
+            "a whole number is needed to multiply sample by sample. Move one of the starts.",
+            call=call,
         )

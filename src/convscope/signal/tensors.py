@@ -29,12 +29,14 @@ class TensorEngine(Engine):
         for name, signal in (("f", f), ("g", g)):
             if signal.dtype not in _SUPPORTED or signal.layout != torch.strided:
                 raise UsageError(
-                    f"{self.call}: {name} is a tensor of {signal.dtype} and {signal.layout}, which cannot be convolved. "
-                    "Convert it to a dense tensor of bool, int, float or complex first."
+                    f"{name} is a tensor of {signal.dtype} and {signal.layout}, which cannot be convolved. "
+                    "Convert it to a dense tensor of bool, int, float or complex first.",
+                    call=self.call,
                 )
         if f.device != g.device:
             raise UsageError(
-                f"{self.call}: f is on {f.device} and g on {g.device}. Move one of them, for example g.to(f.device)."
+                f"f is on {f.device} and g on {g.device}. Move one of them, for example g.to(f.device).",
+                call=self.call,
             )
         dtype = torch.promote_types(f.dtype, g.dtype)
         return f.to(dtype), g.to(dtype)

@@ -82,7 +82,9 @@ def exponential_decay(
         array([0.5  , 0.5  , 0.25 , 0.125])
     """
     if not (math.isfinite(rate) and rate > 0):
-        raise UsageError(f"exponential_decay: rate={rate} must be finite and larger than 0, or nothing decays.")
+        raise UsageError(
+            f"rate={rate} must be finite and larger than 0, or nothing decays.", call="exponential_decay"
+        )
     duration = 37 / rate if duration is None else duration
     _check("exponential_decay", dt, duration=duration, start=start)
     return _sample(lambda t: np.exp(-rate * (t - start)), start, start + duration, dt, jumps=(0.5, 1.0))
@@ -103,7 +105,9 @@ def gaussian(sigma: float = 1.0, *, mean: float = 0.0, reach: float = 9.0, dt: f
     """
     _check("gaussian", dt, sigma=sigma, mean=mean)
     if not (math.isfinite(reach) and reach > 0):
-        raise UsageError(f"gaussian: reach={reach} must be finite and larger than 0. The usual value is 9.")
+        raise UsageError(
+            f"reach={reach} must be finite and larger than 0. The usual value is 9.", call="gaussian"
+        )
 
     def density(t: np.ndarray) -> np.ndarray:
         return np.exp(-0.5 * ((t - mean) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
@@ -116,8 +120,9 @@ def _check(call: str, dt: float, **arguments: float) -> None:
     (name, width), (place, position) = arguments.items()
     if not (math.isfinite(width) and math.isfinite(position) and math.isfinite(dt) and 0 < dt <= width):
         raise UsageError(
-            f"{call}: {name}={width}, {place}={position} and dt={dt} must be finite with 0 < dt <= {name}. "
-            f"Choose dt well below {name}."
+            f"{name}={width}, {place}={position} and dt={dt} must be finite with 0 < dt <= {name}. "
+            f"Choose dt well below {name}.",
+            call=call,
         )
 
 

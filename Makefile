@@ -1,0 +1,43 @@
+# demo: see it work        test: prove it       check: style and types
+# bench: measure           clean: remove what was built, the virtual environment too
+.PHONY: demo test check bench lab pictures clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Made last, so that an installation that was broken off is taken up again.
+READY := $(VENV)/ready
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(READY)
+	$(BIN)/convscope demo --output demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(READY)
+	$(BIN)/python benchmarks/three_layers.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/signal_methods.py
+
+# The browser lab is not built yet; until it is, the demo's report is the page to look at.
+lab: $(READY)
+	@echo "The browser lab is not part of this version; open demo/report.html, which 'make demo' writes." >&2; exit 1
+
+# The pictures in docs/, which the README shows.
+pictures: $(READY)
+	$(BIN)/python tools/make_pictures.py
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

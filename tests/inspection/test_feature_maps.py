@@ -1,0 +1,144 @@
+"""Feature maps of any module: values before in-place operations, and a network left as it was."""
+
+import pytest
+import torch
+from torch import nn
+
+from convscope.errors import ShapeError, UnknownNameError, UsageError
+from convscope.inspection import feature_maps, filter_banks, filter_layers, filters, layer_names
+from convscope.models import create_model
+
+
+class Odd(nn.Module):
+    """Reused layers, functional and in-place calls, several outputs, a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(2, return_indices=True)
+        self.unused = nn.Conv2d(1, 1, 1)
+
+    def forward(self, image):
+        first = self.conv(image)
+        first.mul_(0)  # after the hook: must not reach the kept values
+        second = self.relu(self.conv(image))
+        pooled, _ = self.pool(self.norm(second))
+        return {"scores": pooled.mean((2, 3))}
+
+
+@pytest.fixture
+def image():
+    return torch.randn(1, 2, 6, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_values_are_those_before_in_place_operations(image):
+    network = Odd()
+    with torch.no_grad():
+        expected = network.conv(image)
+    kept = {
+        (entry.layer, entry.call): entry.values for entry in feature_maps(network, image, ["conv", "relu"])
+    }
+    assert sorted(kept) == [("conv", 0), ("conv", 1), ("relu", 0)]
+    assert float(expected.min()) < 0
+    for call in (0, 1):
+        torch.testing.assert_close(kept["conv", call], expected)
+    torch.testing.assert_close(kept["relu", 0], expected.relu())
+
+
+def test_order_kinds_and_several_outputs(image):
+    kept = feature_maps(Odd(), image)
+    assert [(entry.layer, entry.kind, entry.call) for entry in kept] == [
+        ("conv", "Conv2d", 0),
+        ("conv", "Conv2d", 1),
+        ("relu", "ReLU", 0),
+        ("norm", "BatchNorm2d", 0),
+        ("pool", "MaxPool2d", 0),
+        ("pool", "MaxPool2d", 0),
+    ]
+    assert kept[-1].values.dtype == torch.int64
+
+
+def test_containers_can_be_asked_for():
+    network = create_model("small_vgg")
+    (entry,) = feature_maps(network, torch.zeros(1, 1, 28, 28), ["features"])
+    assert entry.values.shape == (1, 64, 7, 7)
+    assert entry.is_image
+    assert layer_names(network)[:2] == ["features.0", "features.1"]
+
+
+def state_of(network):
+    return (
+        [module.training for module in network.modules()],
+        [len(module._forward_hooks) for module in network.modules()],
+        {key: value.clone() for key, value in network.state_dict().items()},
+        [parameter.requires_grad for parameter in network.parameters()],
+        torch.is_grad_enabled(),
+    )
+
+
+def same(one, other):
+    assert one[:2] + one[3:] == other[:2] + other[3:]
+    assert all(value.equal(other[2][key]) for key, value in one[2].items())
+
+
+def test_the_network_is_left_as_it_was(image):
+    network = Odd().train()
+    network.norm.eval()
+    network.conv.weight.requires_grad_(False)
+    network.conv.register_forward_hook(lambda *_: None)
+    before = state_of(network)
+    feature_maps(network, image)
+    same(before, state_of(network))
+
+
+def test_the_network_is_left_as_it_was_when_it_raises():
+    network = Odd().train()
+    before = state_of(network)
+    with pytest.raises(RuntimeError):
+        feature_maps(network, torch.zeros(1, 5, 6, 8))
+    same(before, state_of(network))
+
+
+def test_facts(image):
+    facts = feature_maps(Odd(), image, ["relu"])[0].to_dict()
+    assert facts["shape"] == [1, 2, 6, 8]
+    assert facts["min"] == 0
+    assert 0 < facts["share_of_zeros"] < 1
+
+
+def test_unknown_layer(image):
+    with pytest.raises(UnknownNameError, match="feature_maps: unknown layer 'cnv': did you mean 'conv'"):
+        feature_maps(Odd(), image, ["cnv"])
+
+
+def test_filters_are_copies():
+    network = create_model("lenet5")
+    bank = filters(network, "conv1")
+    bank.zero_()
+    assert float(network.conv1.weight.abs().sum()) > 0
+    assert filter_layers(network) == ["conv1", "conv2"]
+    assert [entry.planes.shape for entry in filter_banks(network)] == [(6, 5, 5), (96, 5, 5)]
+
+
+def test_templates_of_a_fully_connected_layer():
+    network = create_model("perceptron")
+    templates = filters(network, "1", image_shape=(1, 28, 28))
+    assert templates.shape == (10, 1, 28, 28)
+    assert templates[3].flatten().equal(network[1].weight[3])
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "error", "text"),
+    [
+        ("9", None, UnknownNameError, "unknown layer '9'"),
+        ("0", None, UsageError, "layer '0' is a Flatten without 2-D filters; layers that have some: none"),
+        ("1", None, UsageError, "layer '1' is a Linear without 2-D filters"),
+        ("1", (1, 28, 27), ShapeError, "layer '1' has 784 inputs, image_shape (1, 28, 27) 756 pixels"),
+    ],
+)
+def test_filter_refusals(layer, shape, error, text):
+    with pytest.raises(error) as caught:
+        filters(create_model("perceptron"), layer, image_shape=shape)
+    assert text in str(caught.value)
