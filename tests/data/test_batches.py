@@ -155,8 +155,9 @@ def test_crop_moves_each_image_by_at_most_the_padding() -> None:
     assert len(moves) == 25
 
 
-def test_each_epoch_is_varied_anew() -> None:
-    served = batches(noise(), augment=Augmentation(True, 2))
+@pytest.mark.parametrize("augment", [Augmentation(horizontal_flip=True), Augmentation(crop_padding=2)])
+def test_each_epoch_is_varied_anew(augment: Augmentation) -> None:
+    served = batches(noise(), augment=augment)
     assert not torch.equal(epoch(served, 0)[0], epoch(served, 1)[0])
 
 

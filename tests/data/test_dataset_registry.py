@@ -65,6 +65,7 @@ def test_a_folder_named_like_a_set_is_read_when_written_as_a_path(tmp_path, monk
     pets(tmp_path / "photos", {"cat": 2, "dog": 2})
     assert len(load_dataset("fashion-mnist", "test")) == 2000
     assert len(load_dataset("./fashion-mnist", "test")) == 2
+    assert len(load_dataset(Path("fashion-mnist"), "test")) == 2
     assert len(load_dataset("photos", "test")) == 2
 
 

@@ -15,7 +15,7 @@ import zlib
 import numpy as np
 import pytest
 from picture_files import GREY, RGB, photograph, png, png_chunk, saved
-from PIL import Image, ImageFile
+from PIL import GifImagePlugin, Image, ImageFile
 from refusals import refused
 
 from convscope.data import decode_image
@@ -208,7 +208,7 @@ def test_9000_by_9000_png_is_refused_by_its_header_with_little_memory(tmp_path) 
     assert message.startswith("BadImageError decode_image: ")
     assert "declares 9,000 x 9,000 = 81,000,000 pixels; at most 40,000,000 are decoded" in message
     assert int(kilobytes) < 16_000
-    assert float(seconds) < 0.5
+    assert float(seconds) < 2
     assert torch_imported == "False"
     assert run.stderr == ""
 
@@ -249,15 +249,22 @@ def test_tiff_tile_far_larger_than_the_picture(side: int) -> None:
     data = b"II*\0" + struct.pack("<I", 108) + bytes(100) + struct.pack("<H", len(tags)) + entries + bytes(4)
     started = time.perf_counter()
     bad(data, f"tiles of {side:,} x {side:,} = {side * side:,} pixels", "Save it with smaller tiles")
-    assert time.perf_counter() - started < 0.1
+    assert time.perf_counter() - started < 1
 
 
-def test_thousands_of_frames_cost_no_more_than_the_first() -> None:
+def test_frames_after_the_first_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("L", (8, 8), index % 2 * 255) for index in range(500)]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    started = time.perf_counter()
+    visited: list[int] = []
+    look = GifImagePlugin.GifImageFile._seek
+
+    def noted(picture: GifImagePlugin.GifImageFile, frame: int, *rest: bool) -> None:
+        visited.append(frame)
+        look(picture, frame, *rest)
+
+    monkeypatch.setattr(GifImagePlugin.GifImageFile, "_seek", noted)
     decode_image(data)
-    assert time.perf_counter() - started < 0.1
+    assert set(visited) == {0}
 
 
 # -------------------------------------------------------------------------------------------------- misuse

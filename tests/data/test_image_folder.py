@@ -76,6 +76,11 @@ def test_plain_layout_is_split_the_same_way_each_time(tmp_path) -> None:
     assert set(np.array(values(again))[again.labels == 1].tolist()) == of_dogs[1]
 
 
+def test_the_split_does_not_depend_on_where_the_folder_lies(tmp_path) -> None:
+    here, there = (pets(tmp_path / name, {"cat": 20, "dog": 20}) for name in ("here", "some/where/else"))
+    assert values(load_image_folder(here, split="test")) == values(load_image_folder(there, split="test"))
+
+
 def test_what_is_passed_over_is_counted(tmp_path) -> None:
     root = pets(tmp_path, {"cat": 1, "dog": 1})
     for name in ("README.txt", ".DS_Store", "cat/Thumbs.db", "cat/.hidden.png", "dog/notes", ".git/x.png"):

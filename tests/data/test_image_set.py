@@ -58,6 +58,13 @@ def test_mean_std_against_floating_point() -> None:
     torch.testing.assert_close(torch.tensor(std).double(), scaled.std((0, 2, 3), correction=0))
 
 
+@pytest.mark.parametrize(("channels", "shape"), [(1, (2, 3)), (3, (2, 3, 3))])
+def test_picture_is_the_image_as_an_array(channels: int, shape: tuple[int, ...]) -> None:
+    picture = numbered([0, 1, 2], channels=channels).picture(2)
+    assert picture.shape == shape
+    assert set(picture.flatten().tolist()) == {2}
+
+
 def test_facts_are_plain_values() -> None:
     facts = numbered([0, 1, 1], channels=3).to_dict()
     assert json.loads(json.dumps(facts)) == facts
@@ -100,7 +107,7 @@ LABELS = torch.tensor([0, 1, 1])
 )
 def test_refusals_of_the_constructor(arguments: tuple, error: type, words: str) -> None:
     with refused(error, "ImageSet", words, exit_code=error.exit_code):
-        ImageSet(*arguments, "name")
+        ImageSet(*arguments, name="name")
 
 
 @pytest.mark.parametrize("indices", [[], [[0]], [0.5], [True, False, True], "abc", None, 1])

@@ -10,7 +10,11 @@ from convscope.errors import UsageError
 from convscope.geometry import Windows, conv_weight_shape
 
 SETTINGS = 2_000  # for each kind of layer: 8,000 in all
-DIMS = {1: (F.conv1d, F.conv_transpose1d), 2: (F.conv2d, F.conv_transpose2d), 3: (F.conv3d, F.conv_transpose3d)}
+DIMS = {
+    1: (F.conv1d, F.conv_transpose1d),
+    2: (F.conv2d, F.conv_transpose2d),
+    3: (F.conv3d, F.conv_transpose3d),
+}
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVG = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -76,7 +80,9 @@ def test_same_and_valid_at_stride_one():
         sizes, kernel, dilation = (draw(rng, n, low=1, high=high) for high in (12, 6, 3))
         for word in ("same", "valid"):
             theirs = torch_size(
-                lambda x, n=n, kernel=kernel, **s: DIMS[n][0](x, torch.zeros(1, 1, *kernel, device=x.device), **s),
+                lambda x, n=n, kernel=kernel, **s: DIMS[n][0](
+                    x, torch.zeros(1, 1, *kernel, device=x.device), **s
+                ),
                 sizes,
                 padding=word,
                 dilation=dilation,
@@ -91,7 +97,10 @@ def test_pooling_sizes(kind):
 
     def one():
         n = ndims(rng)
-        sizes, kernel = draw(rng, n, low=1, high=12), draw(rng, n, low=0 if rng.random() < 0.03 else 1, high=6)
+        sizes, kernel = (
+            draw(rng, n, low=1, high=12),
+            draw(rng, n, low=0 if rng.random() < 0.03 else 1, high=6),
+        )
         settings = {
             "stride": rng.choice([None, draw(rng, n, low=0 if rng.random() < 0.03 else 1, high=5)]),
             "padding": draw(rng, n, low=-1 if rng.random() < 0.03 else 0, high=3),
@@ -125,7 +134,11 @@ def test_transposed_sizes():
         theirs = torch_size(
             lambda x, **s: DIMS[n][1](x, torch.zeros(1, 1, *kernel, device=x.device), **s), sizes, **settings
         )
-        return (sizes, kernel, settings), our_size(lambda: Windows.transposed(n, kernel, **settings), sizes), theirs
+        return (
+            (sizes, kernel, settings),
+            our_size(lambda: Windows.transposed(n, kernel, **settings), sizes),
+            theirs,
+        )
 
     compare(one() for _ in range(SETTINGS))
 

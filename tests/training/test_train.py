@@ -16,16 +16,15 @@ from convscope.errors import DataError, NonFiniteLossError, RunError, UnknownNam
 from convscope.models import load_weights
 from convscope.training import (
     EpochDone,
-    Recipe,
     Run,
     StepDone,
     TrainingInterrupted,
     build_network,
     evaluate,
+    loop,
     train,
 )
 from convscope.training import folder as files
-from convscope.training import loop
 
 
 def weights(run):
@@ -35,10 +34,16 @@ def weights(run):
 def test_a_run_folder_and_what_it_says(folder, quick, tmp_path):
     events = []
     run = train(quick, data=folder, output=tmp_path / "run", listener=events.append)
-    assert sorted(path.name for path in run.path.iterdir()) == sorted(
-        [".lock", "checkpoint.safetensors", "environment.json", "metrics.jsonl", "recipe.json", "state.json"]
-        + ["weights-initial.safetensors", "weights.safetensors"]
-    )
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        ".lock",
+        "checkpoint.safetensors",
+        "environment.json",
+        "metrics.jsonl",
+        "recipe.json",
+        "state.json",
+        "weights-initial.safetensors",
+        "weights.safetensors",
+    ]
     assert run.status == "finished"
     assert run.facts.classes == ("bag", "trouser")
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
@@ -186,11 +191,11 @@ def test_a_folder_with_a_run_is_not_overwritten(folder, quick, tmp_path):
 
 
 def test_a_folder_in_use_is_refused(folder, quick, tmp_path):
-    with files.run_lock(tmp_path / "run", resume=False):
-        with pytest.raises(
-            RunError, match="is in use by another process; wait for it or choose another output"
-        ):
-            train(quick, data=folder, output=tmp_path / "run")
+    with (
+        files.run_lock(tmp_path / "run", resume=False),
+        pytest.raises(RunError, match="is in use by another process; wait for it or choose another output"),
+    ):
+        train(quick, data=folder, output=tmp_path / "run")
 
 
 def test_resuming_nothing(folder, quick, tmp_path):
@@ -275,7 +280,7 @@ def test_predictions_name_the_classes(folder, quick, tmp_path):
 def test_evaluation_on_other_classes_is_refused(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
     with pytest.raises(
-        RunError, match="has the classes 'T-shirt/top'.* and 6 more, the run 'bag', 'trouser'"
+        RunError, match=r"has the classes 'T-shirt/top'.* and 6 more, the run 'bag', 'trouser'"
     ):
         run.evaluate("fashion-mnist")
 

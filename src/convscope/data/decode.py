@@ -101,7 +101,7 @@ def decode_image(
         BadImageError: the bytes are not a whole picture of a kind that is read, or the file cannot be read.
         UsageError: there is no such file, it is a folder, or an argument is not as above.
     Cost:
-        up to 12 bytes of memory a pixel while decoding.
+        up to 16 bytes of memory a pixel while decoding.
     Example:
         >>> decode_image(b"P3 2 1 255  255 0 0  0 0 255").tolist()
         [[[255, 0, 0], [0, 0, 255]]]
@@ -343,7 +343,7 @@ class _Quiet:
 
     lock = threading.Lock()
     num_inside = 0
-    saved: warnings.catch_warnings | None = None  # type: ignore[type-arg]
+    saved: warnings.catch_warnings | None = None
 
 
 @contextlib.contextmanager

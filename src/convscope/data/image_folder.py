@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -210,7 +211,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
             yield Path(entry.path), Path(entry.name).suffix.lower() in IMAGE_EXTENSIONS
 
 
-def _scan(folder: Path) -> os.ScandirIterator[str]:  # type: ignore[name-defined]
+def _scan(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
     try:
         return os.scandir(folder)
     except OSError as error:
@@ -261,7 +262,12 @@ def _check_listing(listing: _Listing, root: Path) -> None:
 
 
 def _decode_all(
-    listing: _Listing, root: Path, size: tuple[int, int] | None, mode: str, skip_bad: bool, max_pixels: int
+    listing: _Listing,
+    root: Path,
+    size: tuple[int, int] | None,
+    mode: Literal["RGB", "L"],
+    skip_bad: bool,
+    max_pixels: int,
 ) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
     """Decode into one array (N, C, H, W); also return which files are in it and which are not."""
     channels = 3 if mode == "RGB" else 1
@@ -296,13 +302,13 @@ def _decode_all(
 
 
 def _decoded(
-    listing: _Listing, size: tuple[int, int] | None, mode: str, max_pixels: int
+    listing: _Listing, size: tuple[int, int] | None, mode: Literal["RGB", "L"], max_pixels: int
 ) -> Iterable[np.ndarray | str]:
     """Yield each picture, or the reason why there is none, in the order of the listing."""
 
     def decode(file: tuple[Path, int]) -> np.ndarray | str:
         try:
-            image = decode_image(file[0], mode, max_pixels=max_pixels)  # type: ignore[arg-type]
+            image = decode_image(file[0], mode, max_pixels=max_pixels)
         except (BadImageError, UsageError) as error:  # UsageError: a link to nowhere, or a file just deleted
             return str(error)
         return image if size is None else fit_image(image, size)

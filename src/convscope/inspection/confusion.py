@@ -27,7 +27,7 @@ class ConfusionMatrix:
     @property
     def accuracy(self) -> float:
         """Return the share of images on the diagonal."""
-        return float(self.counts.diagonal().sum() / self.counts.sum())
+        return int(self.counts.diagonal().sum()) / int(self.counts.sum())
 
     @property
     def shares(self) -> Tensor:
@@ -37,12 +37,12 @@ class ConfusionMatrix:
     @property
     def recall(self) -> tuple[float, ...]:
         """Return, for each true class, the share that was recognised; NaN for a class without images."""
-        return tuple((self.counts.diagonal() / self.counts.sum(dim=1)).tolist())
+        return tuple((self.counts.diagonal().double() / self.counts.sum(dim=1)).tolist())
 
     @property
     def precision(self) -> tuple[float, ...]:
         """Return, for each predicted class, the share that was right; NaN for a class never predicted."""
-        return tuple((self.counts.diagonal() / self.counts.sum(dim=0)).tolist())
+        return tuple((self.counts.diagonal().double() / self.counts.sum(dim=0)).tolist())
 
     def worst_pairs(self, count: int = 5) -> tuple[tuple[str, str, int], ...]:
         """Return the most frequent mistakes as (true, predicted, how often)."""

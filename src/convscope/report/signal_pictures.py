@@ -155,8 +155,8 @@ class _Palette:
     """One set of 255 colours for all frames, so that nothing flickers and still areas cost no bytes.
 
     They are the most frequent colours of one picture as they are: white stays white, and each line keeps its
-    colour. (Pillow's own quantizer averages the colours, and its search for the nearest one is approximate. The 256th entry is left
-    for the transparency with which a GIF says "as before".)
+    colour. (Pillow's own quantizer averages the colours, and its search for the nearest one is approximate.)
+    The 256th entry is left for the transparency with which a GIF says "as before".
     """
 
     def __init__(self, picture: Image.Image) -> None:

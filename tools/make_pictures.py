@@ -1,0 +1,36 @@
+"""Make the pictures that the README shows: `make pictures`.
+
+Runs the demonstration in a temporary folder, keeps its pictures, and draws a window and a pair of signals.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from convscope.cli.main import main
+
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+FROM_THE_DEMO = ("three-layers.png", "one-value.png", "feature-maps.png", "confusion.png")
+COMMANDS = (
+    "geometry --input 5x5 --kernel 3 --stride 2 --padding 1 --animate {folder}/window.gif",
+    "signal rect ramp --output {folder}/flip-and-slide.png --animate {folder}/flip-and-slide.gif",
+)
+
+
+def make_pictures(folder: Path) -> None:
+    """Write every picture of the README into `folder`."""
+    with tempfile.TemporaryDirectory() as place:
+        demo = Path(place) / "demo"
+        if main(["demo", "--output", str(demo)]):
+            raise SystemExit("the demonstration failed")
+        for name in FROM_THE_DEMO:
+            shutil.copyfile(demo / name, folder / name)
+    for command in COMMANDS:
+        if main(command.format(folder=folder).split()):
+            raise SystemExit(f"failed: {command}")
+
+
+if __name__ == "__main__":
+    make_pictures(PICTURES)
