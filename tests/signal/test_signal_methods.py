@@ -10,7 +10,7 @@ import torch
 from convscope.errors import UsageError
 from convscope.signal import choose_method, convolve, correlate, method_cost
 from convscope.signal.fourier import fast_length, integers_stay_exact
-from convscope.signal.regions import Region, mac_count
+from convscope.signal.regions import Region, crop, mac_count
 
 KINDS = [np.asarray, torch.from_numpy]
 
@@ -26,6 +26,13 @@ def test_macs_are_the_products_that_the_definition_has(shapes, mode):
 def test_macs_with_a_boundary_count_every_tap_of_every_output():
     assert method_cost((4, 5), (3, 2), "same", "wrap").macs == 4 * 5 * 3 * 2
     assert mac_count((3,), (2,), Region((-5,), (4,))) == 0
+
+
+def test_both_signals_are_cut_to_the_samples_that_a_region_reads():
+    # 3 outputs in the middle of 3 and 1001 samples: each reads 3 taps, together 5 of the 1001.
+    f_slices, g_slices, inner, _ = crop((3,), (1001,), Region((500,), (3,)))
+    assert (f_slices, g_slices) == ((slice(0, 3),), (slice(498, 503),))
+    assert inner == Region((2,), (3,))
 
 
 def test_transform_lengths_are_the_smallest_without_a_large_prime_factor():
