@@ -29,7 +29,9 @@ def dialogues():
             yield command, answer
 
 
-@pytest.mark.parametrize(("command", "answer"), list(dialogues()), ids=[command for command, _ in dialogues()])
+@pytest.mark.parametrize(
+    ("command", "answer"), list(dialogues()), ids=[command for command, _ in dialogues()]
+)
 def test_console_answers(command, answer, capsys):
     assert main(command.split()) == 0
     assert capsys.readouterr().out == answer

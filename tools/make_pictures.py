@@ -15,7 +15,7 @@ PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 FROM_THE_DEMO = ("three-layers.png", "one-value.png", "feature-maps.png", "confusion.png")
 COMMANDS = (
     "geometry --input 5x5 --kernel 3 --stride 2 --padding 1 --animate {folder}/window.gif",
-    "signal rect ramp --output {folder}/flip-and-slide.png --animate {folder}/flip-and-slide.gif",
+    "signal ramp rect --output {folder}/flip-and-slide.png --animate {folder}/flip-and-slide.gif",
 )
 
 

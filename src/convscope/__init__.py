@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("data", "experiments", "geometry", "inspection", "models", "nn", "ops", "report", "signal", "training")
+_PACKAGES = (
+    "data",
+    "experiments",
+    "geometry",
+    "inspection",
+    "models",
+    "nn",
+    "ops",
+    "report",
+    "signal",
+    "training",
+)
 _HOMES = {
     "create_model": "convscope.models",
     "list_models": "convscope.models",

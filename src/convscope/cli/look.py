@@ -64,10 +64,10 @@ def run(
     else:
         entry = model_entry(model or "random_filters")
         network = create_seeded_model(entry.name, seed)
-        channels, *size = entry.input_shape
+        channels, height, width = entry.input_shape
         if not entry.takes_image_size:
-            size = picture.shape[:2]
-        inputs = prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, tuple(size))
+            height, width = picture.shape[:2]
+        inputs = prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
     names = layers.split(",") if layers else None
     found = filter_banks(network, names) if filters else feature_maps(network, inputs, names)
     if output is not None:

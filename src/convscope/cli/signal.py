@@ -8,8 +8,8 @@ from convscope.cli.output import print_json, say_written
 
 
 def run(
-    f: str = "rect",
-    g: str = "ramp",
+    f: str = "ramp",
+    g: str = "rect",
     /,
     *,
     at: float | None = None,
@@ -41,7 +41,8 @@ def run(
     from convscope.report.terminal import signal_text
     from convscope.signal import named_signals, slide_all
 
-    slides = slide_all(*named_signals(f, g, dt=dt), at)
+    first, second = named_signals(f, g, dt=dt)
+    slides = slide_all(first, second, at)
     if output is not None or animate is not None:
         from convscope.report.signal_pictures import animate_flip_and_slide, draw_flip_and_slide
 

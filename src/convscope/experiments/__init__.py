@@ -7,6 +7,7 @@ from convscope.experiments.three_layers import (
     ThreeLayers,
     compare_with_loops,
     convolve_by_loops,
+    photograph_input,
     three_layers,
 )
 from convscope.experiments.tour import Tour, take_tour
@@ -21,6 +22,7 @@ __all__ = [
     "convolve_by_loops",
     "demo_folder",
     "mlp_and_cnn",
+    "photograph_input",
     "take_tour",
     "three_layers",
 ]
