@@ -56,9 +56,9 @@ def main() -> None:
         print(f"{name:10} median {middle:.3f} ms, quartiles {low:.3f} to {high:.3f}, n = {len(values)}")
     loops = compare_with_loops(layers)
     print(
-        f"loops      {loops.loops_seconds:.2f} s once; convscope {loops.seconds * 1e3:.3f} ms from the uint8 photograph "
-        f"({loops.fastest * 1e3:.3f} to {loops.slowest * 1e3:.3f}, n = {loops.repeats}): ratio {loops.ratio:,.0f}, "
-        f"outputs equal to {loops.relative_difference:.0e}"
+        f"loops      {loops.loops_seconds:.2f} s once; convscope {loops.seconds * 1e3:.3f} ms from the uint8 "
+        f"photograph ({loops.fastest * 1e3:.3f} to {loops.slowest * 1e3:.3f}, n = {loops.repeats}): "
+        f"ratio {loops.ratio:,.0f}, outputs equal to {loops.relative_difference:.0e}"
     )
 
 

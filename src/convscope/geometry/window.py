@@ -25,7 +25,8 @@ class Window:
             dilation*(kernel_size-1) to each side, so every overlap counts; `same` makes
             ceil(input_size/stride) outputs, the odd pixel after.
         ceil_mode: let the last window stick out beyond the padded end, if it starts inside the input or the
-            padding before it (torch's pooling rule).
+            padding before it (torch's pooling rule, taken literally: where the padding after is as long as the
+            whole kernel, it can give one window fewer than without).
         axis: name used in messages, such as `height`.
     Raises:
         ShapeError: a number out of its range; also from the methods, where the window does not fit.

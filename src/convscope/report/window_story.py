@@ -51,6 +51,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
+    """One side of the picture, input or output: its label, its cells, and the marks that stay."""
+
     label: str
     rows: range
     columns: range
@@ -73,6 +75,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Story:
+    """All that one animation shows: the two panels, the steps, and the words of the legend."""
+
     title: str
     words: dict[str, str]
     input: Panel
@@ -91,6 +95,7 @@ class Story:
 
 
 def tell_story(windows: Windows, sizes: tuple[int, ...], frames_at_most: int) -> Story:
+    """Say what to show of windows over an input of these sizes, in at most so many steps."""
     outputs = windows.output_size(sizes)
     # The sizes stay on one line.
     title = f"{_setting(windows, sizes)}: {_by(sizes)}\u00a0->\u00a0{_by(outputs)}"

@@ -95,6 +95,7 @@ class MethodCost:
         return "fft" if self.fft_seconds < self.direct_seconds else "direct"
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the cost as plain values for JSON."""
         return {**asdict(self), "method": self.method}
 
 

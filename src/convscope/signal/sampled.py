@@ -105,7 +105,7 @@ class Sampled:
         return self.correlate(self, mode, method)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers and lists; a complex value becomes a (real, imaginary) pair."""
+        """Return the fields as plain numbers and lists; a complex value becomes a (real, imaginary) pair."""
         values = self.values.detach().cpu().numpy() if is_tensor(self.values) else self.values
         if np.iscomplexobj(values):
             values = np.stack([values.real, values.imag], axis=-1)

@@ -92,6 +92,7 @@ class Slide:
         return np.linspace(self.result.start, self.result.stop, count)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return every curve as plain values for JSON."""
         arrays = ("tau", "f_values", "g_values", "moved", "product")
         return {
             "operation": self.operation,

@@ -31,13 +31,17 @@ class Position:
 
 def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, at: Position) -> None:
     """Write weights, optimiser state and position as one safetensors file, whole or not at all."""
-    tensors = {f"network.{key}": value.detach().clone() for key, value in network.state_dict().items()}
+    tensors = {f"network.{key}": _packed(value) for key, value in network.state_dict().items()}
     for index, entry in optimizer.state_dict()["state"].items():
         for name, value in entry.items():
             if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value.detach().clone()
+                tensors[f"optimizer.{index}.{name}"] = _packed(value)
     # JSON keeps a float to its last bit, so the sums go on exactly.
     write_bytes(path, safetensors.torch.save(tensors, metadata={"position": json.dumps(asdict(at))}))
+
+
+def _packed(value: Tensor) -> Tensor:
+    return value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Position:

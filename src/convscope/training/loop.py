@@ -135,7 +135,9 @@ class _Training:
     """One training in its locked folder."""
 
     def __init__(self, recipe: Recipe, facts: DataFacts, network: nn.Module, path: Path) -> None:
-        self.recipe, self.facts, self.network, self.path = recipe, facts, network, path
+        self.recipe, self.facts, self.path = recipe, facts, path
+        # Channels last: a step of the small VGG takes a fifth less time on the CPUs measured.
+        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = _optimizer(recipe, network)
         self.loss = _loss(recipe)
         self.metrics: list[dict[str, Any]] = []
@@ -196,7 +198,7 @@ class _Training:
             lr = recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            scores = self.network(images)
+            scores = self.network(images.to(memory_format=torch.channels_last))
             loss = self.loss(scores, labels)
             value = float(loss.detach())
             if not math.isfinite(value):
