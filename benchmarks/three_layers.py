@@ -58,7 +58,7 @@ def main() -> None:
     print(
         f"loops      {loops.loops_seconds:.2f} s once; convscope {loops.seconds * 1e3:.3f} ms from the uint8 "
         f"photograph ({loops.fastest * 1e3:.3f} to {loops.slowest * 1e3:.3f}, n = {loops.repeats}): "
-        f"ratio {loops.ratio:,.0f}, outputs equal to {loops.relative_difference:.0e}"
+        f"ratio {loops.ratio:,.0f}, outputs {loops.relative_difference:.0e} of the largest value apart"
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import doctest
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +17,6 @@ from refusals import refused
 import convscope.data
 from convscope.data import fit_image, list_datasets, load_dataset
 from convscope.errors import DataError, UnknownNameError, UsageError
-
-MODULES = sorted(
-    path.stem for path in Path(convscope.data.__file__).parent.glob("*.py") if path.stem != "__init__"
-)
 
 
 def test_every_name_loads_in_both_halves() -> None:
@@ -118,14 +112,6 @@ def test_a_size_that_the_memory_does_not_hold() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ the package
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_examples_in_the_docstrings_run(module: str) -> None:
-    results = doctest.testmod(
-        importlib.import_module(f"convscope.data.{module}"), optionflags=doctest.ELLIPSIS
-    )
-    assert results.failed == 0
 
 
 def test_every_exported_name_has_a_docstring_with_an_example() -> None:

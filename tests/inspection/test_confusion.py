@@ -59,7 +59,13 @@ def test_min_max_image():
         min_max_image(torch.zeros(2, 2))
 
 
-def test_one_scale_holds_both():
+def test_one_scale_holds_99_percent_of_both():
+    pair = on_one_scale(
+        "conv", torch.linspace(-1, 1, 500), torch.cat([torch.linspace(-3, 3, 497), torch.full((3,), 99.0)])
+    )
+    both = torch.cat([pair.before, pair.after])
+    assert pair.low == -pair.high
+    assert 0.985 <= float((both.abs() <= pair.high).float().mean()) <= 0.995
     pair = on_one_scale("conv", torch.tensor([0.5, -1.0]), torch.tensor([4.0, -3.0]))
     assert (pair.low, pair.high) == (-4.0, 4.0)
     assert pair.to_dict()["root_mean_square_change"] == pytest.approx(((3.5**2 + 2**2) / 2) ** 0.5)

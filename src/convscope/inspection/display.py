@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from convscope.errors import ShapeError
@@ -45,11 +47,15 @@ def tensor_facts(layer: str, kind: str, values: Tensor) -> dict[str, object]:
     return facts
 
 
+_SHARE = 0.99  # of the values of both tensors that the common range holds
+
+
 @dataclass(frozen=True, eq=False)
 class OnOneScale:
     """Two sets of maps or filters of one layer, and the one range that both are drawn on.
 
-    The range is symmetric about zero, so that zero has the same colour everywhere.
+    The range is symmetric about zero, so that zero has the same colour everywhere, and holds 99 % of the values
+    of both together: a few outliers would leave the rest without colour.
     """
 
     name: str
@@ -58,24 +64,41 @@ class OnOneScale:
     low: float
     high: float
 
+    @property
+    def root_mean_squares(self) -> tuple[float, float]:
+        """Return how large the values are before and after: the root of their mean square."""
+        return _root_mean_square(self.before), _root_mean_square(self.after)
+
     def to_dict(self) -> dict[str, object]:
         """Return shapes, ranges and how far training moved the values, as plain values for JSON."""
-        change = (self.after - self.before).double()
+        before, after = self.root_mean_squares
         return {
             "name": self.name,
             "shape": list(self.before.shape),
-            "before": {"min": float(self.before.min()), "max": float(self.before.max())},
-            "after": {"min": float(self.after.min()), "max": float(self.after.max())},
-            "root_mean_square_change": float(change.square().mean().sqrt()),
+            "before": {
+                "min": float(self.before.min()),
+                "max": float(self.before.max()),
+                "root_mean_square": before,
+            },
+            "after": {
+                "min": float(self.after.min()),
+                "max": float(self.after.max()),
+                "root_mean_square": after,
+            },
+            "root_mean_square_change": _root_mean_square(self.after - self.before),
         }
 
 
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.double().square().mean().sqrt())
+
+
 def on_one_scale(name: str, before: Tensor, after: Tensor) -> OnOneScale:
-    """Pair two tensors of one shape with the symmetric range that holds both.
+    """Pair two tensors of one shape with the symmetric range that holds 99 % of the values of both.
 
     Example:
         >>> import torch
-        >>> pair = on_one_scale("conv1", torch.tensor([-1.0, 2.0]), torch.tensor([-3.0, 1.0]))
+        >>> pair = on_one_scale("conv1", torch.tensor([-1.0, 3.0]), torch.tensor([-3.0, 3.0]))
         >>> pair.low, pair.high
         (-3.0, 3.0)
     """
@@ -84,5 +107,6 @@ def on_one_scale(name: str, before: Tensor, after: Tensor) -> OnOneScale:
             f"{name}: {tuple(before.shape)} before and {tuple(after.shape)} after cannot be laid side by side.",
             call="on_one_scale",
         )
-    high = max(float(before.abs().max()), float(after.abs().max()))
+    magnitudes = torch.cat([before.flatten(), after.flatten()]).abs().sort().values
+    high = float(magnitudes[math.ceil(_SHARE * (len(magnitudes) - 1))])
     return OnOneScale(name, before, after, -high, high)

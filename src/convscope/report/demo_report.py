@@ -78,8 +78,9 @@ def write_demo_report(tour: Tour, folder: str | Path) -> Path:
 
     page.section("networks", "An MLP and a CNN")
     page.paragraph(
-        f"Both saw the same images for classification. The MLP has {networks.parameter_ratio:.1f} times the "
-        "CNN's parameters: each of its weights meets one pixel, each of the CNN's is used all over the image."
+        f"Both were trained and tested on the same images. The MLP has {networks.parameter_ratio:.1f} times the CNN's "
+        "parameters: a weight of its first layer meets one pixel only, a weight of a convolution is used all over "
+        "the image."
     )
     page.table(
         ("network", "parameters", "test accuracy", "epochs", "training seconds"),
@@ -91,7 +92,7 @@ def write_demo_report(tour: Tour, folder: str | Path) -> Path:
     page.section("feature-maps", "Feature maps before and after training")
     page.paragraph(
         f"What each convolution of the CNN makes of test image {tour.sample} ({true}), with the weights it began "
-        "with and with those it learned. Both rows of a layer share one colour scale."
+        "with and with those it learned. Both rows of a layer share one colour scale, which holds 99 % of their values."
     )
     page.picture(images["feature-maps"], "feature maps before and after training on one scale")
 

@@ -25,12 +25,14 @@ __all__ = [
     "write_png",
 ]
 
+# Inches: a picture of this width fills the report, so that its text keeps its size there.
+PAGE_WIDTH = 10.6
 INK, GREY, BLUE, TEAL, ORANGE = "#1b2733", "#8b98a5", "#2f6fb0", "#1f9e89", "#d9622b"
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of this size in inches, with a canvas of its own and no global state."""
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=144, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

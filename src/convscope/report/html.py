@@ -21,7 +21,8 @@ a { color: #1f5f9e; }
 img { display: block; max-width: 100%; height: auto; margin: 12px auto; }
 figure { margin: 0; overflow-x: auto; }
 figcaption { color: #51606d; font-size: 0.9rem; }
-pre { background: #f2f5f7; border-radius: 6px; padding: 12px 14px; overflow-x: auto; font-size: 0.85rem; }
+pre { background: #f2f5f7; border-radius: 6px; padding: 12px 14px; white-space: pre-wrap;
+  font-size: 0.85rem; }
 table { border-collapse: collapse; margin: 10px 0; }
 th, td { text-align: right; padding: 5px 14px 5px 0; border-bottom: 1px solid #e4e9ed; }
 th:first-child, td:first-child { text-align: left; }
@@ -79,7 +80,7 @@ class Page:
 
     def render(self) -> str:
         """Return the whole file."""
-        links = "".join(
+        links = " ".join(
             f'<a href="#{html.escape(anchor)}">{html.escape(heading)}</a>'
             for anchor, heading, _ in self._sections
         )

@@ -20,7 +20,17 @@ from convscope.inspection import (
     Mistake,
     OnOneScale,
 )
-from convscope.report.figures import BLUE, GREY, INK, ORANGE, TEAL, grid_shape, new_figure, picture_axes
+from convscope.report.figures import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    PAGE_WIDTH,
+    TEAL,
+    grid_shape,
+    new_figure,
+    picture_axes,
+)
 from convscope.training import Run
 
 __all__ = [
@@ -39,19 +49,19 @@ _MAPS_AT_MOST = 32  # of one layer in one picture; the caption says how many the
 def draw_three_layers(layers: ThreeLayers, loops: LoopComparison | None = None) -> Figure:
     """Draw the photograph and the three layers' maps side by side, each min-max normalised to 0..255."""
     height, width = layers.photograph.shape[:2]
-    figure = new_figure(14, 14 / 4 * height / width + 0.9)
+    figure = new_figure(PAGE_WIDTH, PAGE_WIDTH / 4 * height / width + 1.0)
     axes = figure.subplots(1, 4)
     picture_axes(axes[0], f"the photograph\n{height} x {width} x 3").imshow(layers.photograph)
     for number, (axis, picture, (low, high)) in enumerate(
         zip(axes[1:], layers.pictures, layers.ranges, strict=True), start=1
     ):
-        picture_axes(axis, f"hidden{number}: 3 maps as red, green, blue\n{low:.2f} to {high:.2f} -> 0 to 255")
+        picture_axes(axis, f"hidden{number}: 3 maps as RGB\n{low:.2f} to {high:.2f} as 0 to 255")
         axis.imshow(picture)
     if loops is not None:
         figure.supxlabel(
             f"the same three layers: Python loops {loops.loops_seconds:.2f} s, convscope "
             f"{loops.seconds * 1e3:.2f} ms (median of {loops.repeats}), {loops.ratio:,.0f} times faster, "
-            f"outputs equal to {loops.relative_difference:.0e}",
+            f"outputs {loops.relative_difference:.0e} apart",
             fontsize=10,
             color=INK,
         )
@@ -65,7 +75,7 @@ def draw_value(value: ConvolutionValue, photograph: np.ndarray) -> Figure:
         photograph (H, W, 3) uint8, the picture the value was computed from
     """
     rows = len(value.channels)
-    figure = new_figure(13, 1.9 * rows + 1.3)
+    figure = new_figure(PAGE_WIDTH, 1.6 * rows + 0.9)
     grid = figure.add_gridspec(rows, 6, width_ratios=[2.6, 1.3, 1, 1, 1, 1])
     whole = picture_axes(figure.add_subplot(grid[:, 0]), "the window in the photograph")
     whole.imshow(photograph)
@@ -139,11 +149,11 @@ def draw_planes(layers: Sequence[FeatureMaps | FilterBank], picture: np.ndarray 
     columns = 8
     shown = [entry.planes[:_MAPS_AT_MOST] for entry in layers]
     heights = [
-        grid_shape(len(planes), columns)[0] * 1.42 * min(planes.shape[1] / planes.shape[2], 2.0) + 0.5
+        grid_shape(len(planes), columns)[0] * 1.28 * min(planes.shape[1] / planes.shape[2], 2.0) + 0.5
         for planes in shown
     ]
     above = [] if picture is None else [2.8]
-    figure = new_figure(12, sum(heights) + sum(above))
+    figure = new_figure(PAGE_WIDTH, sum(heights) + sum(above))
     blocks = figure.subfigures(len(layers) + len(above), 1, height_ratios=above + heights, squeeze=False)[
         :, 0
     ]
@@ -181,15 +191,17 @@ def draw_before_after(pairs: Sequence[OnOneScale], what: str) -> Figure:
         what: `maps` or `filters`, for the titles.
     """
     columns = 16
-    figure = new_figure(14, sum(2.15 + 0.1 for _ in pairs) + 0.2)
+    figure = new_figure(PAGE_WIDTH, 1.75 * len(pairs) + 0.2)
     blocks = figure.subfigures(len(pairs), 1, squeeze=False)[:, 0]
     for block, pair in zip(blocks, pairs, strict=True):
         before, after = _planes(pair.before)[:columns], _planes(pair.after)[:columns]
         total = len(_planes(pair.before))
         some = f"first {len(before)} of {total} {what}" if len(before) < total else f"{total} {what}"
         height, width = before.shape[-2:]
+        rms_before, rms_after = pair.root_mean_squares
         block.suptitle(
-            f"{pair.name}: {some}, {height} x {width}; both rows: blue {pair.low:.3g}, white 0, red {pair.high:.3g}",
+            f"{pair.name}: {some}, {height} x {width}; blue to {pair.low:.3g}, red to {pair.high:.3g}; "
+            f"root mean square {rms_before:.2g} before, {rms_after:.2g} after",
             fontsize=10,
             color=INK,
         )
@@ -208,7 +220,7 @@ def _planes(values: Tensor) -> Tensor:
 def draw_confusion(matrix: ConfusionMatrix) -> Figure:
     """Draw the confusion matrix with its counts; rows are true classes, columns predicted ones."""
     count = len(matrix.classes)
-    side = min(max(0.62 * count + 2.2, 4.5), 16)
+    side = min(max(0.55 * count + 2.0, 4.5), 16)
     figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     table, shares = matrix.counts.numpy(), matrix.shares.numpy()
@@ -229,7 +241,7 @@ def draw_confusion(matrix: ConfusionMatrix) -> Figure:
 def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) -> Figure:
     """Draw the images that were taken for another class, with both classes and the confidence."""
     rows, across = grid_shape(max(len(wrong), 1), columns)
-    figure = new_figure(1.62 * across + 0.2, 2.05 * rows + 0.2)
+    figure = new_figure(PAGE_WIDTH / columns * across, 1.95 * rows + 0.1)
     grid = figure.subplots(rows, across, squeeze=False)
     planes = [
         (
@@ -244,7 +256,7 @@ def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) 
 
 def draw_learning(runs: Sequence[tuple[str, Run]]) -> Figure:
     """Draw test accuracy and training loss of some runs, epoch by epoch."""
-    figure = new_figure(11, 3.6)
+    figure = new_figure(PAGE_WIDTH, 3.4)
     accuracy, loss = figure.subplots(1, 2)
     for (name, run), color in zip(runs, (ORANGE, TEAL, BLUE, GREY), strict=False):
         epochs = [row["epoch"] for row in run.metrics]

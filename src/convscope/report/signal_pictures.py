@@ -197,7 +197,7 @@ class _Column:
         self._moved.set_label(f"{_MOVED[slide.operation]} {_ARROWS[slide.direction]}")
         (self._area,) = overlap.fill([], [], color=_PRODUCT, alpha=0.35, lw=0, animated=True, label="product")
         overlap.set_xlabel(r"$\tau$")
-        _span(overlap, slide.tau, slide.value_range)
+        _span(overlap, slide.tau_view, slide.value_range)
         _legend(overlap)
         self._shift = _note(overlap, "left", _MUTED)
         self._integral = _note(overlap, "right", _GOOD)
@@ -247,7 +247,7 @@ def _draw_signals(axes: Axes, slide: Slide) -> None:
     if slide.operation != "autocorrelation":
         axes.plot(slide.tau, slide.g_values, color=_G, lw=2, label=r"$g(\tau)$")
     axes.set_xlabel(r"$\tau$")
-    _span(axes, slide.tau, slide.value_range)
+    _span(axes, slide.tau_view, slide.value_range)
     _legend(axes)
 
 
@@ -257,7 +257,7 @@ def _draw_result(axes: Axes, slide: Slide) -> None:
     label = f"$({swapped})(t)$, swapped"
     axes.plot(slide.swapped.times, slide.swapped.values, color=_SWAPPED, lw=1.6, dashes=(4, 3), label=label)
     axes.set_xlabel("shift $t$")
-    _span(axes, slide.result_times, slide.result_range)
+    _span(axes, slide.result_view, slide.result_range)
     _legend(axes)
     error = f"{slide.commutativity_error:.2g}"
     verdict, color = ("commutes", _GOOD) if slide.commutes else ("does not commute", _BAD)
@@ -273,12 +273,14 @@ def _caption(axes: Axes, text: str, below: float, color: str, weight: str = "nor
     )  # fmt: skip
 
 
-def _span(axes: Axes, times: np.ndarray, values: tuple[float, float]) -> None:
-    """Make room for all that will be drawn, whatever the shift, and for a line of text above it."""
-    axes.update_datalim([(times[0], values[0]), (times[-1], values[1])])
-    axes.set_xmargin(0.02)
+def _span(axes: Axes, times: tuple[float, float], values: tuple[float, float]) -> None:
+    """Make room for all that can be seen, whatever the shift, and for a line of text above it."""
+    first, last = times
+    axes.update_datalim([(first, values[0]), (last, values[1])])
     axes.set_ymargin(0.27)
     axes.autoscale_view()
+    margin = 0.02 * (last - first) or 0.5
+    axes.set_xlim(first - margin, last + margin)
 
 
 def _legend(axes: Axes) -> None:

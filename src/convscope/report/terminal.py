@@ -69,7 +69,7 @@ def tour_text(tour: Tour) -> str:
             "",
             f"Three random layers on the {height} x {width} cat: Python loops {loops.loops_seconds:.2f} s, convscope "
             f"{loops.seconds * 1e3:.2f} ms (median of {loops.repeats}): {loops.ratio:,.0f} times faster, outputs "
-            f"equal to {loops.relative_difference:.0e}",
+            f"{loops.relative_difference:.0e} of the largest value apart",
             "",
             f"One value of the first layer, {tour.value}",
             "",

@@ -25,6 +25,7 @@ __all__ = ["Slide", "slide_autocorrelation", "slide_convolution", "slide_cross_c
 
 Operation = Literal["convolution", "cross-correlation", "autocorrelation"]
 
+_VISIBLE = 1e-3  # of the peak: less than a line's width in a picture
 _COMMUTES_BELOW = 1e-9  # far above rounding, far below any difference that a picture could show
 
 
@@ -75,9 +76,17 @@ class Slide:
         return float(min(0.0, self.result.values.min())), float(max(0.0, self.result.values.max()))
 
     @property
-    def result_times(self) -> np.ndarray:
-        """The times that hold both the result and the swapped result."""
-        return np.union1d(self.result.times, self.swapped.times)
+    def tau_view(self) -> tuple[float, float]:
+        """The first and the last tau where f, g or a moved copy that meets f can be seen in a picture."""
+        (f_first, f_last), (g_first, g_last) = _visible(self.f), _visible(self.g)
+        length = g_last - g_first
+        return min(f_first - length, g_first), max(f_last + length, g_last)
+
+    @property
+    def result_view(self) -> tuple[float, float]:
+        """The first and the last shift where the result or the swapped one can be seen in a picture."""
+        first, second = _visible(self.result), _visible(self.swapped)
+        return min(first[0], second[0]), max(first[1], second[1])
 
     def at(self, t: float) -> Slide:
         """The same operation at another shift; t is rounded to a whole number of steps."""
@@ -88,8 +97,8 @@ class Slide:
         return replace(self, t=t, moved=moved, product=product, integral=float(product.sum() * self.f.dt))
 
     def shifts(self, count: int) -> np.ndarray:
-        """`count` shifts, evenly from the first to the last one with an overlap."""
-        return np.linspace(self.result.start, self.result.stop, count)
+        """`count` shifts, evenly from the first to the last one whose result can be seen."""
+        return np.linspace(*_visible(self.result), count)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every curve as plain values for JSON."""
@@ -179,6 +188,15 @@ def _time_axis(f: Sampled, g: Sampled) -> np.ndarray:
     first = min(1 - len(g), g_first)
     last = max(len(f) + len(g) - 2, g_first + len(g) - 1)
     return f.start + f.dt * np.arange(first, last + 1)
+
+
+def _visible(signal: Sampled) -> tuple[float, float]:
+    """The time before the first and the time after the last value above a thousandth of the peak."""
+    magnitude = np.abs(signal.values)
+    above = np.flatnonzero(magnitude > _VISIBLE * magnitude.max())
+    first, last = (above[0], above[-1]) if len(above) else (0, len(signal) - 1)
+    times = signal.times
+    return float(times[max(first - 1, 0)]), float(times[min(last + 1, len(signal) - 1)])
 
 
 def _read(signal: Sampled, times: np.ndarray) -> np.ndarray:

@@ -16,13 +16,16 @@ __all__ = ["cpu_name", "environment"]
 
 
 def cpu_name() -> str:
-    """Return the processor's name as its maker writes it."""
+    """Return the processor's name as its maker writes it, with family and model where Linux tells them."""
     cpuinfo = Path("/proc/cpuinfo")
+    facts: dict[str, str] = {}
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    if "model name" not in facts:
+        return platform.processor() or platform.machine()
+    return f"{facts['model name']} (family {facts.get('cpu family', '?')}, model {facts.get('model', '?')})"
 
 
 def environment() -> dict[str, object]:
