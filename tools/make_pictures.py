@@ -12,10 +12,10 @@ from pathlib import Path
 from convscope.cli.main import main
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-FROM_THE_DEMO = ("three-layers.png", "one-value.png", "feature-maps.png", "confusion.png")
+FROM_THE_DEMO = ("three-layers.png", "one-value.png", "feature-maps.png")
 COMMANDS = (
     "geometry --input 5x5 --kernel 3 --stride 2 --padding 1 --animate {folder}/window.gif",
-    "signal ramp rect --output {folder}/flip-and-slide.png --animate {folder}/flip-and-slide.gif",
+    "signal ramp rect --output {folder}/flip-and-slide.png",
 )
 
 
