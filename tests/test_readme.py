@@ -21,6 +21,11 @@ def test_python_runs(code, capsys):
     assert capsys.readouterr().out.strip()
 
 
+def without_rounding(text):
+    """Errors of the last bit differ from one processor to the next: read them all as 0."""
+    return re.sub(r"\b(0\.0e\+00|\d\.\de-1[4-9])", "0", text)
+
+
 def dialogues():
     """Each command of a console block with the answer that the README gives."""
     for block in blocks("console"):
@@ -34,7 +39,7 @@ def dialogues():
 )
 def test_console_answers(command, answer, capsys):
     assert main(command.split()) == 0
-    assert capsys.readouterr().out == answer
+    assert without_rounding(capsys.readouterr().out) == without_rounding(answer)
 
 
 def test_there_is_something_to_run():
