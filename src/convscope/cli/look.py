@@ -46,7 +46,7 @@ def run(
         Print shapes and ranges as JSON.
     """
     from convscope.data import cat, decode_image, prepare
-    from convscope.inspection import feature_maps, filter_banks
+    from convscope.inspection import feature_maps, filter_banks, min_max_image
     from convscope.models import create_seeded_model, model_entry
     from convscope.report.figures import write_png
     from convscope.report.pictures import draw_planes
@@ -71,7 +71,9 @@ def run(
     names = layers.split(",") if layers else None
     found = filter_banks(network, names) if filters else feature_maps(network, inputs, names)
     if output is not None:
-        write_png(draw_planes(found, None if filters else picture), output)
+        write_png(
+            draw_planes(found) if filters else draw_planes(found, picture, min_max_image(inputs[0])), output
+        )
     if json:
         print_json({"layers": [entry.to_dict() for entry in found]})
     else:

@@ -135,11 +135,16 @@ def _number_grid(axes, numbers: Tensor, title: str, colors: str) -> None:
         axes.text(column, row, f"{number:.2f}", ha="center", va="center", fontsize=9, color=INK)
 
 
-def draw_planes(layers: Sequence[FeatureMaps | FilterBank], picture: np.ndarray | None = None) -> Figure:
+def draw_planes(
+    layers: Sequence[FeatureMaps | FilterBank],
+    picture: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
+) -> Figure:
     """Draw feature maps or filters, one block of rows a layer, each layer on its own scale about zero.
 
     Args:
-        picture: the input, drawn above; (H, W) or (H, W, 3) uint8.
+        picture: drawn above; (H, W) or (H, W, 3) uint8.
+        seen: the same as the network got it, cropped, resized, scaled; (H, W, C) uint8, drawn beside it.
     Raises:
         UsageError: no layer has planes to draw.
     """
@@ -158,8 +163,12 @@ def draw_planes(layers: Sequence[FeatureMaps | FilterBank], picture: np.ndarray 
         :, 0
     ]
     if picture is not None:
-        axes = picture_axes(blocks[0].subplots(1, 1), "the input")
-        axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        shown_above = [("the picture", picture)] + ([] if seen is None else [("what the network sees", seen)])
+        row = blocks[0].subplots(1, len(shown_above), squeeze=False)[0]
+        for axes, (title, image) in zip(row, shown_above, strict=True):
+            picture_axes(axes, title).imshow(
+                image, cmap="gray" if image.ndim == 2 or image.shape[2] == 1 else None
+            )
     for block, entry, planes in zip(blocks[len(above) :], layers, shown, strict=True):
         limit = entry.largest or 1.0
         total, height, width = entry.planes.shape
