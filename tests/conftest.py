@@ -5,5 +5,13 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch):
-    for name in ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+    for name in (
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "CLICOLOR",
+        "TTY_COMPATIBLE",
+        "TTY_INTERACTIVE",
+        "COLUMNS",
+        "LINES",
+    ):
         monkeypatch.delenv(name, raising=False)

@@ -33,6 +33,7 @@ __all__ = [
     "ShapeError",
     "UnknownNameError",
     "UsageError",
+    "printable",
 ]
 
 
@@ -115,3 +116,13 @@ class RunError(ConvscopeError):
 
 class NonFiniteLossError(ConvscopeError):
     """The loss became NaN or infinite; the run keeps its last good weights."""
+
+
+def printable(text: str) -> str:
+    """Make a text of unknown origin safe for a terminal: no control characters, no line breaks.
+
+    Example:
+        >>> printable("cat\\x1b[31m\\n")
+        'cat?[31m?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -50,8 +50,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> [entry.name for entry in folder.iterdir()], (folder / "note.txt").read_text()
         (['note.txt'], 'whole')
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
     temporary: Path | None = None
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputError(f"write: cannot write {str(path)!r}: it is no regular file; choose another output.")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -66,6 +68,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
         _flush(path.parent)
     except FileNotFoundError as error:
+        if path.parent.is_dir():
+            raise _output_error("write", path, error) from error
         raise OutputError(
             f"write: cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist; create it first."
         ) from error

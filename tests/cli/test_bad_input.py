@@ -104,6 +104,8 @@ def test_one_bad_picture_among_good_ones(capsys, tmp_path, run):
             "geometry --input 9 --in-channels 6 --out-channels 8 --groups 4",
             "groups is 4; it must divide in_channels 6",
         ),
+        ("geometry --input 9 --groups 7", "--groups, --bias and --batch-size need --in-channels"),
+        ("geometry --input 9 --no-bias", "--groups, --bias and --batch-size need --in-channels"),
         ("geometry --input 9 --output-padding 1", "is for --transposed windows"),
         (
             "geometry --input 9 --transposed --output-padding 1",
@@ -118,8 +120,20 @@ def test_one_bad_picture_among_good_ones(capsys, tmp_path, run):
         ("look --layer hiden1", "unknown layer 'hiden1': did you mean 'hidden1'"),
         ("look --run nowhere --model mlp", "give --model or --run, not both"),
         ("look --initial", "--initial is for --run"),
+        ("look x.png --filters", "filters do not depend on a picture"),
+        ("look --run x --seed 1", "--seed is for the random weights of --model"),
+        ("look --layers hidden1,", "has an empty name"),
+        ("look --seed 99999999999999999999", "must be below 2**63"),
+        ("signal ramp rect --at nan", "the shift t is nan"),
+        ("signal ramp rect --at 1e300", "the shift t is 1e+300; convolution has results from"),
+        ("train --seed 99999999999999999999", "must be below 2**63"),
+        ("train --model random_filters", "random_filters returns"),
+        ("train --model small_vgg --crop-padding 60000", "crop_padding is 60000"),
+        ("train --momentum 0.5", "adamw has none"),
         ("signal rect rump", "unknown signal 'rump': did you mean 'ramp'"),
-        ("signal rect ramp --dt 0", "dt"),
+        ("signal rect ramp --dt 0", "dt=0.0 must be finite with 0 < dt"),
+        ("signal rect ramp --dt 1e-9", "samples"),
+        ("signal 1e308,1 10", "below 1e+100"),
         ("signal 1,nan 2", "must be finite numbers"),
         ("train fashion-cn", "unknown recipe 'fashion-cn': did you mean 'fashion-cnn'"),
         ("train --model lenet", "unknown model 'lenet'"),
@@ -130,7 +144,7 @@ def test_one_bad_picture_among_good_ones(capsys, tmp_path, run):
         ("train --loss svm", "unknown loss 'svm'"),
         ("train --optimizer adam", "did you mean 'adamw'"),
         ("train --resume a --epochs 3", "give --resume alone"),
-        ("predict", "run"),
+        ("predict", "parameter run requires an argument"),
     ],
 )
 def test_misuse(capsys, tmp_path, monkeypatch, arguments, words):
@@ -292,3 +306,40 @@ def test_class_names_from_disk_cannot_steer_the_terminal(capsys, tmp_path):
     assert main(["eval", out]) == 0
     assert main(["predict", out, str(cat_path())]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_odd_names_in_pictures_and_on_odd_terminals(tmp_path):
+    """Class names that look like formulas or tags, file names the terminal cannot spell, no standard output."""
+    images = load_dataset("fashion-mnist", "test")
+    for split in ("train", "test"):
+        for label, name in enumerate(("$\\bad{$", "<b>&", "가방")):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for index in (images.labels == label).nonzero().flatten()[:4].tolist():
+                Image.fromarray(images.picture(index)).save(folder / f"{index}.png")
+    out = str(tmp_path / "run")
+    recipe = Recipe(model="perceptron", epochs=1, data=str(tmp_path / "data"))
+    train(recipe, output=out)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    picture = tmp_path / "é.png"
+    picture.write_bytes(cat_path().read_bytes())
+    for command in (["eval", out, "--output", str(tmp_path / "eval")], ["predict", out, str(picture)]):
+        result = subprocess.run(
+            [sys.executable, "-m", "convscope", *command], capture_output=True, text=True, env=environment
+        )
+        assert result.returncode == 0, result.stderr
+        assert "Traceback" not in result.stderr
+    assert (tmp_path / "eval" / "mistakes.png").exists()
+
+
+def test_no_standard_output():
+    command = f"{sys.executable} -m convscope geometry --input 32 >&-"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_a_device_is_not_replaced(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    line = refusal(capsys, 1, "look", "--model", "lenet5", "--output", tmp_path / "pipe.png")
+    assert "it is no regular file" in line

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from convscope.errors import ShapeError, UnknownNameError, UsageError
+from convscope.errors import UnknownNameError, UsageError
 from convscope.inspection import feature_maps, filter_banks, filter_layers, filters, layer_names
 from convscope.models import create_model
 
@@ -64,7 +64,6 @@ def test_containers_can_be_asked_for():
     network = create_model("small_vgg")
     (entry,) = feature_maps(network, torch.zeros(1, 1, 28, 28), ["features"])
     assert entry.values.shape == (1, 64, 7, 7)
-    assert entry.is_image
     assert layer_names(network)[:2] == ["features.0", "features.1"]
 
 
@@ -113,13 +112,32 @@ def test_unknown_layer(image):
         feature_maps(Odd(), image, ["cnv"])
 
 
+def test_the_callers_image_is_left_as_it_was():
+    image = torch.tensor([[[[-1.0, 2.0]]]])
+    feature_maps(nn.Sequential(nn.ReLU(inplace=True)), image)
+    assert image.flatten().tolist() == [-1.0, 2.0]
+
+
+def test_a_shared_module_answers_to_each_of_its_names():
+    conv = nn.Conv2d(1, 1, 1)
+    network = nn.Sequential(conv, conv)
+    assert [(entry.layer, entry.call) for entry in feature_maps(network, torch.ones(1, 1, 2, 2), ["1"])] == [
+        ("1", 0),
+        ("1", 1),
+    ]
+
+
 def test_filters_are_copies():
     network = create_model("lenet5")
     bank = filters(network, "conv1")
     bank.zero_()
     assert float(network.conv1.weight.detach().abs().sum()) > 0
-    assert filter_layers(network) == ["conv1", "conv2"]
-    assert [entry.planes.shape for entry in filter_banks(network)] == [(6, 5, 5), (96, 5, 5)]
+    assert filter_layers(network)[:2] == ["conv1", "conv2"]
+    assert [entry.planes.shape for entry in filter_banks(network)][:3] == [
+        (6, 5, 5),
+        (96, 5, 5),
+        (1, 120, 400),
+    ]
 
 
 def test_templates_of_a_fully_connected_layer():
@@ -127,18 +145,46 @@ def test_templates_of_a_fully_connected_layer():
     templates = filters(network, "1", image_shape=(1, 28, 28))
     assert templates.shape == (10, 1, 28, 28)
     assert templates[3].flatten().equal(network[1].weight[3])
+    assert filters(network, "1")[0, 0].equal(network[1].weight)
+    assert filters(network, "1", image_shape=(3, 28, 28)).shape == (1, 1, 10, 784)
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape", "error", "text"),
+    ("layer", "shape"),
     [
-        ("9", None, UnknownNameError, "unknown layer '9'"),
-        ("0", None, UsageError, "layer '0' is a Flatten without 2-D filters; layers that have some: none"),
-        ("1", None, UsageError, "layer '1' is a Linear without 2-D filters"),
-        ("1", (1, 28, 27), ShapeError, "layer '1' has 784 inputs, image_shape (1, 28, 27) 756 pixels"),
+        (nn.Conv1d(2, 3, 5), (3, 2, 1, 5)),
+        (nn.Conv2d(4, 6, (2, 3), groups=2), (6, 2, 2, 3)),
+        (nn.Conv3d(2, 3, (4, 5, 6)), (3, 8, 5, 6)),
+        (nn.ConvTranspose2d(4, 6, 3), (6, 4, 3, 3)),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), (6, 2, 3, 3)),
+        (nn.ConvTranspose1d(4, 2, 3), (2, 4, 1, 3)),
     ],
 )
-def test_filter_refusals(layer, shape, error, text):
+def test_filters_of_every_layer(layer, shape):
+    assert filters(nn.Sequential(layer), "0").shape == shape
+
+
+def test_filters_of_a_transposed_layer_are_those_that_write_the_channel():
+    """What input channel i writes to output channel o when it alone is 1."""
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False)
+    bank = filters(nn.Sequential(layer), "0")
+    for channel in range(4):
+        image = torch.zeros(1, 4, 1, 1)
+        image[0, channel] = 1
+        written = layer(image)[0].detach()
+        group = channel // 2
+        for output in range(3):
+            assert written[3 * group + output].equal(bank[3 * group + output, channel % 2])
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "text"),
+    [
+        ("9", UnknownNameError, "unknown layer '9'"),
+        ("0", UsageError, "layer '0' is a Flatten without filters; layers that have some: 1"),
+    ],
+)
+def test_filter_refusals(layer, error, text):
     with pytest.raises(error) as caught:
-        filters(create_model("perceptron"), layer, image_shape=shape)
+        filters(create_model("perceptron"), layer)
     assert text in str(caught.value)

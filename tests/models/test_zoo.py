@@ -88,7 +88,9 @@ def test_classes_and_channels_can_be_chosen(name):
     assert network(images).shape[1] == 7
 
 
-@pytest.mark.parametrize(("name", "shape"), [("lenet5", (40, 33)), ("mlp", (8, 9)), ("perceptron", (5, 5))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("lenet5", (40, 33)), ("lenet5", (12, 40)), ("mlp", (8, 9)), ("perceptron", (5, 5))]
+)
 def test_image_size(name, shape):
     assert create_model(name, image_size=shape)(torch.randn(1, 1, *shape)).shape == (1, 10)
 

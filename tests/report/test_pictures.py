@@ -80,8 +80,8 @@ def test_of_many_maps_it_says_how_many_are_shown():
     assert any("first 16 of 40 maps" in text for text in texts(draw_before_after([pair], "maps")))
     maps = FeatureMaps("conv1", "Conv2d", 0, torch.randn(1, 40, 5, 6))
     figure = draw_planes([maps], np.zeros((5, 6, 3), np.uint8), np.zeros((2, 2, 1), np.uint8))
-    assert any("40 of 5 x 6, the first 32 shown" in text for text in texts(figure))
-    assert len(panels(figure)) == 34
+    assert any("40 maps of 5 x 6, the first 16 shown" in text for text in texts(figure))
+    assert len(panels(figure)) == 18
     assert {"the picture", "what the network sees"} <= set(texts(figure))
 
 

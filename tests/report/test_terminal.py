@@ -4,8 +4,9 @@ import io
 
 from rich.console import Console
 
+from convscope.errors import printable
 from convscope.report.progress import training_progress
-from convscope.report.terminal import clean, table
+from convscope.report.terminal import table
 from convscope.training import EpochDone, StepDone
 
 ROW = {
@@ -29,7 +30,7 @@ def test_columns_line_up():
 
 
 def test_names_cannot_steer_the_terminal():
-    assert clean("<b>\x1b]0;owned\x07\r\n\u202e") == "<b>?]0;owned????"
+    assert printable("<b>\x1b]0;owned\x07\r\n\u202e") == "<b>?]0;owned????"
 
 
 def test_plain_lines_when_not_a_terminal():

@@ -32,6 +32,9 @@ def test_json_round_trip():
         ({"epoch": 3}, UnknownNameError, "unknown field 'epoch': did you mean 'epochs'"),
         ({"image_size": 0}, UsageError, "image_size is 0"),
         ({"seed": -1}, UsageError, "seed is -1"),
+        ({"seed": 2**64}, UsageError, "seed is 18446744073709551616; it must be below 2**63"),
+        ({"horizontal_flip": "no"}, UsageError, "horizontal_flip is 'no'; it must be True or False"),
+        ({"momentum": 0.5}, UsageError, "momentum is 0.5; adamw has none"),
     ],
 )
 def test_refusals(changes, error, text):

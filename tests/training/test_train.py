@@ -4,11 +4,13 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from convscope.data import load_dataset
@@ -109,9 +111,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(folder, quick, tmp_path, optimi
     with pytest.raises(TrainingInterrupted) as caught:
         train(quick, output=tmp_path / "part", listener=stop_after(steps))
     assert caught.value.exit_code == 130
-    assert "stopped by SIGINT in epoch" in str(caught.value)
+    assert "stopped by SIGINT: epoch" in str(caught.value)
     assert Run.open(tmp_path / "part").status == "interrupted"
-    resumed = train("", output=tmp_path / "part", resume=True)
+    resumed = train(output=tmp_path / "part", resume=True)
     assert resumed.status == "finished"
     assert weights(resumed) == weights(whole)
     for one, other in zip(resumed.metrics, whole.metrics, strict=True):
@@ -146,7 +148,7 @@ def test_training_in_another_thread(folder, quick, tmp_path):
 
 
 def test_nan_stops_and_keeps_the_last_good_weights(folder, quick, tmp_path, monkeypatch):
-    healthy = loop._loss(quick)
+    healthy = loop.loss_of(quick)
     calls = [0]
 
     def sick(scores, labels):
@@ -159,7 +161,7 @@ def test_nan_stops_and_keeps_the_last_good_weights(folder, quick, tmp_path, monk
         if isinstance(event, EpochDone):
             kept.append((tmp_path / "run" / files.WEIGHTS).read_bytes())
 
-    monkeypatch.setattr(loop, "_loss", lambda recipe: sick)
+    monkeypatch.setattr(loop, "loss_of", lambda recipe: sick)
     with pytest.raises(NonFiniteLossError) as caught:
         train(quick, data=folder, output=tmp_path / "run", listener=keep)
     # Five steps an epoch and three batches of evaluation... the calls count both, so only the epoch is fixed.
@@ -200,17 +202,19 @@ def test_a_folder_in_use_is_refused(folder, quick, tmp_path):
 
 def test_resuming_nothing(folder, quick, tmp_path):
     with pytest.raises(RunError, match=r"is no run folder: it has no recipe.json"):
-        train(quick, output=tmp_path / "run", resume=True)
+        train(output=tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="a resumed run keeps its own recipe"):
-        train(quick, output=tmp_path / "run", resume=True, epochs=3)
+        train(output=tmp_path / "run", resume=True, epochs=3)
+    with pytest.raises(UsageError, match="a resumed run keeps its own recipe"):
+        train(quick, output=tmp_path / "run", resume=True)
 
 
 def test_a_damaged_checkpoint(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
     (run.path / files.CHECKPOINT).write_bytes(b"torn")
     with pytest.raises(RunError, match="cannot be resumed"):
-        train(quick, output=run.path, resume=True)
+        train(output=run.path, resume=True)
     assert Run.open(run.path).network() is not None
 
 
@@ -309,3 +313,119 @@ def test_weights_of_the_run_load_into_a_plain_network(folder, quick, tmp_path):
 def test_recipe_of_a_run_is_what_was_asked(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
     assert run.recipe == dataclasses.replace(quick, data=str(folder))
+
+
+def test_weights_that_break_in_the_last_step_are_not_saved(folder, quick, tmp_path):
+    """One step an epoch: the loss before the step is fine, the weights after it are not."""
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(
+            quick,
+            data=folder,
+            output=tmp_path / "run",
+            optimizer="sgd",
+            lr=1e38,
+            schedule="constant",
+            batch_size=64,
+        )
+    assert "keeps the weights of" in str(caught.value)
+    run = Run.open(tmp_path / "run")
+    assert run.status == "diverged"
+    for value in run.network().state_dict().values():
+        assert bool(value.isfinite().all())
+    for line in (tmp_path / "run" / files.METRICS).read_text().splitlines():
+        assert "NaN" not in line
+        assert "Infinity" not in line
+
+
+def test_after_a_stop_the_kept_weights_are_named_by_their_step(folder, quick, tmp_path, monkeypatch):
+    with pytest.raises(TrainingInterrupted):
+        train(quick, data=folder, output=tmp_path / "run", listener=stop_after(3))
+    monkeypatch.setattr(loop, "loss_of", lambda recipe: lambda scores, labels: scores.sum() * math.nan)
+    with pytest.raises(NonFiniteLossError, match="keeps the weights of epoch 1 after step 3"):
+        train(output=tmp_path / "run", resume=True)
+
+
+def test_a_stop_in_the_last_epoch_is_told_when_the_run_is_finished(folder, quick, tmp_path):
+    with pytest.raises(TrainingInterrupted, match="stopped by SIGINT: the run is finished"):
+        train(quick, data=folder, output=tmp_path / "run", listener=stop_after(15))
+    assert Run.open(tmp_path / "run").status == "finished"
+
+
+def test_a_run_that_raises_before_its_first_epoch_leaves_nothing(folder, quick, tmp_path):
+    def fail(event):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(quick, data=folder, output=tmp_path / "run", listener=fail)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_raises_later_is_marked_as_failed(folder, quick, tmp_path):
+    def fail(event):
+        if isinstance(event, EpochDone):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(quick, data=folder, output=tmp_path / "run", listener=fail)
+    assert Run.open(tmp_path / "run").status == "failed"
+    assert train(output=tmp_path / "run", resume=True).status == "finished"
+
+
+def test_a_run_killed_before_its_first_checkpoint_frees_its_folder(folder, quick, tmp_path):
+    run = train(quick, data=folder, output=tmp_path / "run")
+    (run.path / files.CHECKPOINT).unlink()
+    with pytest.raises(RunError, match="has no checkpoint"):
+        train(output=run.path, resume=True)
+    assert train(quick, data=folder, output=run.path).status == "finished"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / files.RECIPE).write_text("my own")
+    with pytest.raises(RunError, match="holds a run already"):
+        train(quick, data=folder, output=tmp_path / "mine")
+    assert (tmp_path / "mine" / files.RECIPE).read_text() == "my own"
+
+
+def test_a_run_is_not_resumed_on_other_images(folder, quick, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    with pytest.raises(TrainingInterrupted):
+        train(quick, data=tmp_path / "data", output=tmp_path / "run", listener=stop_after(3))
+    before = (tmp_path / "run" / files.STATE).read_text()
+    next((tmp_path / "data" / "train" / "bag").iterdir()).unlink()
+    with pytest.raises(RunError, match="was trained on other images than"):
+        train(output=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / files.STATE).read_text().replace("failed", "interrupted") == before
+
+
+@pytest.mark.parametrize("changes", [{"loss": "hinge"}, {"label_smoothing": 0.2}])
+def test_evaluation_uses_the_recipes_loss(folder, quick, tmp_path, changes):
+    run = train(quick, data=folder, output=tmp_path / "run", **changes)
+    assert run.evaluate().loss == pytest.approx(run.metrics[-1]["val_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "random_filters"}, "random_filters returns (8, 2, 28, 28) for a batch of 8 images"),
+        ({"model": "small_vgg", "image_size": 2}, "max_pool2d: kernel does not fit along height"),
+        ({"crop_padding": 60_000}, "crop_padding is 60000; an image of 28 x 28"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_file_is_written(folder, quick, tmp_path, changes, words):
+    with pytest.raises(UsageError) as caught:
+        train(quick, data=folder, output=tmp_path / "run", **changes)
+    assert words in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_image_left_over_does_not_stop_batch_norm(folder, quick, tmp_path):
+    run = train(quick, data=folder, output=tmp_path / "run", model="small_vgg", image_size=4, batch_size=13)
+    assert run.status == "finished"
+
+
+def test_images_of_one_colour(quick, tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for index in range(3):
+                Image.new("L", (12, 12), 40).save(tmp_path / "data" / split / name / f"{index}.png")
+    with pytest.raises(DataError, match=r"channel 0 of all 6 images of .* has one value, 40"):
+        train(quick, data=tmp_path / "data", output=tmp_path / "run")

@@ -8,14 +8,14 @@ from convscope.cli.output import console, print_json
 
 
 def run(*, output: Path = Path("demo"), seed: int = 0, json: bool = False) -> None:
-    """The source document's experiments and two small networks, trained and explained in one report.
+    """Random filters on a photograph, one value taken apart, two small networks: trained, explained, in one report.
 
     Parameters
     ----------
     output
         Folder for the report, the pictures and the two run folders; an earlier demo there is replaced.
     seed
-        Of the networks' weights and the order of the images.
+        Of the random filters, the networks' weights and the order of the images.
     json
         Print the figures as JSON.
     """
@@ -23,14 +23,14 @@ def run(*, output: Path = Path("demo"), seed: int = 0, json: bool = False) -> No
     from convscope.report.demo_report import write_demo_report
     from convscope.report.progress import training_progress
     from convscope.report.terminal import tour_text
-    from convscope.training import RECIPES
+    from convscope.training import Recipe
 
+    Recipe(seed=seed)  # refuses a seed out of its range before the folder is touched
     news = console(stderr=json)
     with demo_folder(output) as folder, training_progress(news) as listener:
         tour = take_tour(
             folder,
-            mlp=RECIPES["fashion-mlp"].replace(seed=seed),
-            cnn=RECIPES["fashion-cnn"].replace(seed=seed),
+            seed,
             listener=listener,
             say=news.print,
         )

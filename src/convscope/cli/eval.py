@@ -27,8 +27,10 @@ def run(run: Path, /, *, data: str | None = None, output: Path | None = None, js
     from convscope.training import Run
 
     opened = Run.open(run)
+    if output is not None:
+        make_folder(output)
     images = opened.dataset("test", data)
-    result = opened.evaluate(data)
+    result = opened.evaluate(images)
     matrix = confusion_matrix(result.labels, result.predictions, result.classes)
     wrong = mistakes(result.labels, result.predictions, result.confidences, result.classes)
     if json:
@@ -45,7 +47,6 @@ def run(run: Path, /, *, data: str | None = None, output: Path | None = None, js
         from convscope.report.figures import write_png
         from convscope.report.pictures import draw_confusion, draw_mistakes
 
-        make_folder(output)
         say_written(
             write_png(draw_confusion(matrix), output / "confusion.png"),
             write_png(draw_mistakes(images, wrong[:40]), output / "mistakes.png"),

@@ -24,9 +24,9 @@ def run(
     output_padding: str = "0",
     in_channels: int | None = None,
     out_channels: int | None = None,
-    groups: int = 1,
-    bias: bool = True,
-    batch_size: int = 1,
+    groups: int | None = None,
+    bias: bool | None = None,
+    batch_size: int | None = None,
     animate: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -49,7 +49,7 @@ def run(
     in_channels
         With --out-channels: also parameters, MACs and bytes of the layer.
     animate
-        Draw the window at work: an animation (.gif, .webp or .png) and a strip of stills beside it.
+        Draw the window at work on 1 or 2 axes: an animation (.gif, .webp or .png), a strip of stills beside it.
     json
         Print the facts as JSON.
     """
@@ -59,6 +59,10 @@ def run(
         raise UsageError("give either --input or --output-size.", call="geometry")
     if (in_channels is None) != (out_channels is None):
         raise UsageError("give --in-channels and --out-channels together.", call="geometry")
+    if in_channels is None and (groups is not None or bias is not None or batch_size is not None):
+        raise UsageError(
+            "--groups, --bias and --batch-size need --in-channels and --out-channels.", call="geometry"
+        )
     if input is None and (animate is not None or in_channels is not None):
         raise UsageError("--animate and the channel counts need --input.", call="geometry")
     if transposed and ceil_mode:
@@ -86,7 +90,15 @@ def run(
         facts = window_facts(windows, **{"output_size" if input is None else "input_size": sizes})
         cost = None
         if in_channels is not None and out_channels is not None:
-            cost = conv_cost(in_channels, out_channels, windows, sizes, groups, bias, batch_size=batch_size)
+            cost = conv_cost(
+                in_channels,
+                out_channels,
+                windows,
+                sizes,
+                1 if groups is None else groups,
+                bias is not False,
+                batch_size=1 if batch_size is None else batch_size,
+            )
     except UsageError as error:
         raise error.at("geometry") from error
 
@@ -100,4 +112,6 @@ def run(
     else:
         for text in (facts, *(cost.derivations if cost else ())):
             print(text)
+        if cost is not None and ndim == 1:
+            print(f"(along one axis, a 1-D convolution; for an image give --input {sizes[0]}x{sizes[0]})")
     say_written(*written)

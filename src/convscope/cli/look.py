@@ -21,7 +21,7 @@ def run(
     initial: bool = False,
     filters: bool = False,
     output: Path | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     json: bool = False,
 ) -> None:
     """Feature maps and filters of any layer, of a network of the zoo or of a run, for one picture.
@@ -31,9 +31,12 @@ def run(
     image
         A picture; without it, the packaged cat.
     model
-        A network of the zoo with random weights (default random_filters, the source document's).
+        A network of the zoo with random weights: random_filters (three convolutions, the default), perceptron,
+        mlp, lenet5 or small_vgg.
     run
         A run folder: its trained network, or with --initial the one it began with.
+    initial
+        The run's network as it was before training.
     layers
         Names of layers, separated by commas; by default all.
     filters
@@ -41,7 +44,7 @@ def run(
     output
         PNG file to draw into.
     seed
-        Of the random weights.
+        Of the random weights; 0 unless given.
     json
         Print shapes and ranges as JSON.
     """
@@ -57,19 +60,31 @@ def run(
         raise UsageError("give --model or --run, not both.", call="look")
     if initial and run is None:
         raise UsageError("--initial is for --run.", call="look")
+    if seed is not None and run is not None:
+        raise UsageError("--seed is for the random weights of --model; a run has its own.", call="look")
+    if filters and image is not None:
+        raise UsageError("filters do not depend on a picture; leave it out.", call="look")
+    names = None if layers is None else [name.strip() for name in layers.split(",")]
+    if names is not None and "" in names:
+        raise UsageError(
+            f"--layers {layers!r} has an empty name; give names separated by commas.", call="look"
+        )
     picture = cat() if image is None else decode_image(image)
     if run is not None:
         opened = Run.open(run)
         network, inputs = opened.network(initial=initial), opened.prepare(picture)
+        shape = opened.facts.input_shape
     else:
         entry = model_entry(model or "random_filters")
-        network = create_seeded_model(entry.name, seed)
+        network = create_seeded_model(entry.name, seed or 0)
         channels, height, width = entry.input_shape
         if not entry.takes_image_size:
             height, width = picture.shape[:2]
+        shape = entry.input_shape
         inputs = prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
-    names = layers.split(",") if layers else None
-    found = filter_banks(network, names) if filters else feature_maps(network, inputs, names)
+    found = (
+        filter_banks(network, names, image_shape=shape) if filters else feature_maps(network, inputs, names)
+    )
     if output is not None:
         write_png(
             draw_planes(found) if filters else draw_planes(found, picture, min_max_image(inputs[0])), output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,19 +11,22 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from convscope import __version__
-from convscope.errors import ConvscopeError, UsageError
+from convscope.cli import demo, geometry, look, predict, signal, train
+from convscope.cli import eval as eval_
+from convscope.errors import ConvscopeError, UsageError, printable
 
 __all__ = ["app", "main"]
 
 _HELP = "A convolutional neural network, laid open: every shape, count and value explained."
+# Modules that import nothing heavy until they run.
 _COMMANDS = {
-    "demo": "The source document's experiments and two small networks, trained and explained in one report.",
-    "look": "Feature maps and filters of any layer, of a network of the zoo or of a run, for one picture.",
-    "signal": "Convolution, cross-correlation and autocorrelation of two signals, side by side.",
-    "geometry": "Output size, input size and cost of a window, with the formula and your numbers in it.",
-    "train": "Train a network on the packaged images or on a folder of yours; leaves a run folder.",
-    "eval": "Measure a run on its test images: accuracy, confusion matrix, the mistakes themselves.",
-    "predict": "Name the likeliest classes of pictures.",
+    "demo": demo,
+    "look": look,
+    "signal": signal,
+    "geometry": geometry,
+    "train": train,
+    "eval": eval_,
+    "predict": predict,
 }
 
 app = App(
@@ -34,17 +38,22 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_none",
 )
-for _name, _help in _COMMANDS.items():
-    # By path, so that only the command that runs is imported.
-    app.command(f"convscope.cli.{_name}:run", name=_name, help=_help)
+for _name, _module in _COMMANDS.items():
+    app.command(_module.run, name=_name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 misused, 130 and 143 stopped."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a name that the terminal cannot spell stops nothing
     try:
         app(arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CycloptsError as error:
         return _report(f"{_one_line(error)} Try: convscope {_command(arguments)}--help", UsageError.exit_code)
     except ConvscopeError as error:
@@ -53,13 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(str(error) or "stopped.", getattr(error, "exit_code", 130))
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does; leave nothing for the interpreter to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
         place = f"{error.filename!r}: " if error.filename else ""
         return _report(f"{place}{error.strerror or error}.", 1)
     except MemoryError:
-        return _report("the memory does not suffice; give smaller pictures or a smaller batch.", 1)
+        return _report("the memory does not suffice; ask for less at once.", 1)
     return 0
 
 
@@ -73,15 +82,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _report(message: str, code: int) -> int:
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-    console.print(f"convscope: {' '.join(message.split())}")
+    if sys.stderr is not None:
+        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        console.print(f"convscope: {printable(' '.join(message.split()))}")
     return code
-
-
-def entry() -> None:
-    """Run as a program."""
-    sys.exit(main())
-
-
-if __name__ == "__main__":
-    entry()

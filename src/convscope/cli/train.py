@@ -39,9 +39,9 @@ def run(
     Parameters
     ----------
     recipe
-        A named recipe: fashion-cnn (default), fashion-mlp, fashion-lenet5, fashion-perceptron.
+        A named recipe: fashion-cnn (unless --model is given), fashion-mlp, fashion-lenet5, fashion-perceptron.
     model
-        A network of the zoo.
+        A network of the zoo: perceptron, mlp, lenet5 or small_vgg.
     data
         fashion-mnist, or a folder with train/<class>/ and test/<class>/.
     optimizer
@@ -89,11 +89,15 @@ def run(
     if resume is not None:
         chosen = Run.open(resume).recipe
     else:
-        chosen = (named_recipe(recipe) if recipe else Recipe()).replace(**changes)
+        base = Recipe() if model and not recipe else named_recipe(recipe or "fashion-cnn")
+        chosen = base.replace(**changes)
     folder = resume or output or Path("runs") / chosen.model
     with training_progress(console(stderr=json)) as listener:
         finished = train(
-            chosen, output=folder, resume=resume is not None, listener=partial(listener, chosen.model)
+            None if resume else chosen,
+            output=folder,
+            resume=resume is not None,
+            listener=partial(listener, chosen.model),
         )
     if json:
         print_json(finished.to_dict())

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import re
 import threading
@@ -31,7 +32,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from convscope.data.regular_file import read_regular_file
-from convscope.errors import BadImageError, UsageError
+from convscope.errors import BadImageError, UsageError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -330,8 +331,12 @@ def _as_array(picture: Picture, orientation: int, mode: str) -> np.ndarray:
 def _reason(error: Exception) -> str:
     """Return the decoder's words as a part of one line."""
     text = " ".join(str(error).split()).rstrip(".")
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    text = printable(text)
     return text[:100] or type(error).__name__
+
+
+# Pillow also logs some refusals; without a handler Python would print them beside our error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class _Quiet:

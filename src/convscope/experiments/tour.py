@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from convscope.data import ImageSet, cat
 from convscope.experiments.mlp_and_cnn import MlpAndCnn, mlp_and_cnn
 from convscope.experiments.three_layers import (
@@ -23,12 +25,11 @@ from convscope.inspection import (
     confusion_matrix,
     explain_convolution,
     feature_maps,
-    filter_layers,
     filters,
     mistakes,
     on_one_scale,
 )
-from convscope.training import EpochDone, Recipe, StepDone
+from convscope.training import RECIPES, EpochDone, Recipe, StepDone
 
 __all__ = ["Tour", "take_tour"]
 
@@ -74,9 +75,10 @@ class Tour:
 
 def take_tour(
     output: str | Path,
+    seed: int = 0,
     *,
-    mlp: Recipe | None = None,
-    cnn: Recipe | None = None,
+    mlp: Recipe = RECIPES["fashion-mlp"],
+    cnn: Recipe = RECIPES["fashion-cnn"],
     listener: Callable[[str, StepDone | EpochDone], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Tour:
@@ -84,22 +86,22 @@ def take_tour(
 
     Args:
         output: folder for the run folders `mlp` and `cnn`.
-        mlp, cnn: recipes instead of `fashion-mlp` and `fashion-cnn`; `cnn` must have convolutions.
+        seed: of the random filters, of the networks' weights and of the order of the images.
+        mlp, cnn: the recipes; `cnn` must have convolutions.
         listener: called with the network's name and each training event.
         say: called with one line before each part.
     Cost:
         About a minute on two cores, a sixth of it the document's loops.
     """
-    say("Three random 3x3 convolutions on the cat, and the same by the document's Python loops")
-    layers = three_layers(cat())
+    say("Three random 3x3 convolutions on the cat, and the same by Python loops, value by value")
+    layers = three_layers(cat(), seed)
     loops = compare_with_loops(layers)
     value = explain_convolution(
         photograph_input(layers.photograph), layers.network.hidden1.weight, padding=1, at=_PLACE
     )
 
     say("An MLP and a CNN on the same 12,000 pictures of clothes")
-    recipes = {name: recipe for name, recipe in (("mlp", mlp), ("cnn", cnn)) if recipe is not None}
-    networks = mlp_and_cnn(output, listener=listener, **recipes)
+    networks = mlp_and_cnn(output, mlp=mlp.replace(seed=seed), cnn=cnn.replace(seed=seed), listener=listener)
 
     say("What the CNN's layers show before and after training, and what it confuses")
     run, evaluation = networks.cnn.run, networks.cnn.evaluation
@@ -108,7 +110,7 @@ def take_tour(
     sample = int(right[0]) if len(right) else 0
     inputs = run.prepare(test_images.picture(sample))
     before, after = run.network(initial=True), run.network()
-    names = filter_layers(after)
+    names = [name for name, module in after.named_modules() if isinstance(module, nn.Conv2d)]
     maps = tuple(
         on_one_scale(old.layer, old.values[0], new.values[0])
         for old, new in zip(

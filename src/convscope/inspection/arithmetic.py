@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.errors import ShapeError
+from convscope.errors import ShapeError, UsageError
 from convscope.geometry import Window, Windows
 from convscope.ops import PaddingMode, conv1d, conv2d, conv3d, pad
 
@@ -136,6 +136,11 @@ def explain_convolution(
         sum of channels + bias: (10) + (0.5) = 10.5
         torch computed 10.5
     """
+    if not isinstance(input, Tensor) or not isinstance(weight, Tensor):
+        raise UsageError(
+            f"got a {type(input).__name__} and a {type(weight).__name__}; give tensors, of a layer `layer.weight`.",
+            call="explain_convolution",
+        )
     ndim = weight.dim() - 2
     if ndim not in _CONV:
         raise ShapeError(f"weight has {weight.dim()} axes; give 3 to 5.", call="explain_convolution")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import UnknownNameError
+from convscope.errors import UnknownNameError, UsageError
 from convscope.inspection.display import tensor_facts
 from convscope.nn.modes import evaluating
 
@@ -30,11 +31,7 @@ class FeatureMaps:
     kind: str
     call: int
     values: Tensor
-
-    @property
-    def is_image(self) -> bool:
-        """Tell whether the values have a height and a width to draw."""
-        return self.values.dim() == 4
+    noun: ClassVar[str] = "maps"
 
     @property
     def planes(self) -> Tensor:
@@ -87,7 +84,12 @@ def feature_maps(
         >>> bool(maps[1].values.equal(maps[0].values.relu()))
         True
     """
-    modules = dict(network.named_modules())
+    if not isinstance(network, nn.Module) or not isinstance(image, Tensor):
+        raise UsageError(
+            f"got a {type(network).__name__} and a {type(image).__name__}; give a torch.nn.Module and a tensor.",
+            call="feature_maps",
+        )
+    modules = dict(network.named_modules(remove_duplicate=False))  # a shared module has several names
     wanted = layer_names(network) if layers is None else list(layers)
     for name in wanted:
         if name not in modules:
@@ -107,7 +109,7 @@ def feature_maps(
     ]
     try:
         with evaluating(network), torch.no_grad():
-            network(image)
+            network(image.clone())  # a first layer that works in place would change the caller's image
     finally:
         for handle in handles:
             handle.remove()

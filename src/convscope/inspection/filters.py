@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from convscope.errors import ShapeError, UnknownNameError, UsageError
+from convscope.errors import UnknownNameError, UsageError
 from convscope.inspection.display import tensor_facts
 
 __all__ = ["FilterBank", "filter_banks", "filter_layers", "filters"]
@@ -25,6 +26,7 @@ class FilterBank:
     layer: str
     kind: str
     values: Tensor
+    noun: ClassVar[str] = "kernels"
 
     @property
     def planes(self) -> Tensor:
@@ -41,70 +43,81 @@ class FilterBank:
         return tensor_facts(self.layer, self.kind, self.values)
 
 
-def filter_banks(network: nn.Module, layers: Sequence[str] | None = None) -> tuple[FilterBank, ...]:
-    """Return the filters of some layers, by default of all that have 2-D filters.
+def filter_banks(
+    network: nn.Module, layers: Sequence[str] | None = None, *, image_shape: Sequence[int] | None = None
+) -> tuple[FilterBank, ...]:
+    """Return the filters of some layers, by default of all that have some; arguments and errors as in `filters`.
 
-    Raises:
-        UnknownNameError, UsageError: as `filters`.
     Example:
         >>> [bank.planes.shape for bank in filter_banks(nn.Sequential(nn.Conv2d(3, 8, 5)))]
         [torch.Size([24, 5, 5])]
     """
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     return tuple(
         FilterBank(layer, type(modules[layer]).__name__, values)
-        for layer, values in [(name, filters(network, name)) for name in layers or filter_layers(network)]
+        for layer, values in [
+            (name, filters(network, name, image_shape=image_shape))
+            for name in (filter_layers(network) if layers is None else layers)
+        ]
     )
 
 
 def filter_layers(network: nn.Module) -> list[str]:
-    """Return the paths of the modules whose weight is a bank of 2-D filters.
+    """Return the paths of the modules whose weight is a bank of filters: convolutions and fully connected layers.
 
     Example:
-        >>> filter_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 4, 3)))
+        >>> filter_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 4)))
         ['0', '2']
     """
-    return [name for name, module in network.named_modules() if _weight_ndim(module) == 4]
+    return [name for name, module in network.named_modules() if _weight(module) is not None]
 
 
 def filters(network: nn.Module, layer: str, *, image_shape: Sequence[int] | None = None) -> Tensor:
-    """Return a copy of a layer's filters, (C_out, C_in/groups, K_h, K_w).
+    """Return a copy of a layer's filters as pictures, (C_out, planes of one filter, K_h, K_w).
+
+    A plane is one input channel; of a 3-D convolution, one depth of one input channel; a 1-D kernel is one row.
+    A transposed convolution's filters are ordered by output channel as well. The weight matrix of a fully
+    connected layer is one plane, (1, 1, out_features, in_features).
 
     Args:
-        image_shape: (C, H, W) of the image that a fully connected layer sees flattened; its weights then come
-            back as one template of that shape an output.
+        image_shape: (C, H, W) of the network's input; a fully connected layer that sees just that many values
+            has its weights returned as one template of that shape an output.
     Raises:
         UnknownNameError: no module of that path.
         UsageError: the module has no such weight.
-        ShapeError: `image_shape` does not hold the layer's inputs.
     Example:
         >>> filters(nn.Sequential(nn.Conv2d(3, 8, 5)), "0").shape
         torch.Size([8, 3, 5, 5])
         >>> filters(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), "1", image_shape=(1, 28, 28)).shape
         torch.Size([10, 1, 28, 28])
     """
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     if layer not in modules:
         raise UnknownNameError("layer", layer, filter_layers(network), call="filters")
-    ndim = _weight_ndim(modules[layer])
-    weight: Tensor | None = getattr(modules[layer], "weight", None)
-    if weight is not None and ndim == 2 and image_shape is not None:
-        if prod(image_shape) != weight.shape[1]:
-            raise ShapeError(
-                f"layer {layer!r} has {weight.shape[1]} inputs, image_shape {tuple(image_shape)} "
-                f"{prod(image_shape)} pixels; only the first fully connected layer sees the image.",
-                call="filters",
-            )
-        return weight.detach().cpu().clone().reshape(-1, *image_shape)
-    if weight is None or ndim != 4:
+    module = modules[layer]
+    weight = _weight(module)
+    if weight is None:
         raise UsageError(
-            f"layer {layer!r} is a {type(modules[layer]).__name__} without 2-D filters; "
+            f"layer {layer!r} is a {type(module).__name__} without filters; "
             f"layers that have some: {', '.join(filter_layers(network)) or 'none'}.",
             call="filters",
         )
-    return weight.detach().cpu().clone()
+    values = weight.detach().cpu().clone()
+    if values.dim() == 2:
+        if image_shape is not None and prod(image_shape) == values.shape[1]:
+            return values.reshape(-1, *image_shape)
+        return values[None, None]
+    if getattr(module, "transposed", False):  # (C_in, C_out/groups, *K)
+        groups = module.groups
+        assert isinstance(groups, int)
+        per_group = values.unflatten(0, (groups, -1)).transpose(1, 2)
+        values = per_group.flatten(0, 1)
+    if values.dim() == 3:
+        return values.unsqueeze(2)
+    return values if values.dim() == 4 else values.flatten(1, values.dim() - 3)
 
 
-def _weight_ndim(module: nn.Module) -> int:
+def _weight(module: nn.Module) -> Tensor | None:
+    """Return the weight of a module if it is a bank of filters."""
     weight = getattr(module, "weight", None)
-    return weight.dim() if isinstance(weight, Tensor) else 0
+    return weight if isinstance(weight, Tensor) and 2 <= weight.dim() <= 5 else None

@@ -38,7 +38,7 @@ class LeNet5(nn.Module):
             raise ShapeError(
                 f"image_size is {tuple(image_size)}; two 5x5 convolutions and pools need 12 pixels."
             )
-        padding = 2 if max(image_size) < 32 else 0
+        padding = tuple(2 if side < 32 else 0 for side in image_size)
         conv1, conv2, pool = Windows.of(2, 5, padding=padding), Windows.of(2, 5), Windows.pool(2, 2)
         size = tuple(image_size)
         for windows in (conv1, pool, conv2, pool):

@@ -147,6 +147,9 @@ def create_seeded_model(name: str, seed: int, **arguments: Any) -> nn.Module:
         >>> all(a.equal(b) for a, b in zip(one.parameters(), two.parameters()))
         True
     """
+    seed = as_int("seed", seed, at_least=0)
+    if seed >= 2**63:
+        raise UsageError(f"seed is {seed}; it must be below 2**63.", call="create_seeded_model")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return create_model(name, **arguments)

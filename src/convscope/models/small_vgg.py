@@ -34,7 +34,7 @@ class SmallVGG(nn.Module):
         layers: list[nn.Module] = []
         for stage, width in enumerate(widths):
             if stage:
-                layers.append(nn.MaxPool2d(2))
+                layers.append(cnn.MaxPool2d(2))  # says which image is too small
             for channels in (in_channels, width):
                 # Batch norm subtracts the mean, so a bias before it would change nothing.
                 layers += [

@@ -75,6 +75,13 @@ def load_weights(network: nn.Module, path: str | Path) -> dict[str, str]:
                 f"{tuple(wanted[key].shape)}; build it with the same options.",
                 call="load_weights",
             )
+        if tensor.is_floating_point() != wanted[key].is_floating_point():
+            raise UsageError(
+                f"weights {str(path)!r} have {key} as {tensor.dtype}, the network {wanted[key].dtype}.",
+                call="load_weights",
+            )
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise RunError(f"weights {str(path)!r} hold NaN or infinity in {key}.", call="load_weights")
     with torch.no_grad():
         network.load_state_dict(state, strict=True)
     return read_metadata(path)

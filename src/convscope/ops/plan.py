@@ -50,7 +50,8 @@ def plan_axes(
     if torch.compiler.is_compiling() or not set(map(type, sizes)) <= {int}:
         return _plan(build, tuple(sizes), False, *settings, **named)
     try:
-        return _remembered(build, tuple(sizes), True, *settings, **named)
+        # Written out, settings that only equal each other stay apart: (True, 2.0) is no (1, 2).
+        return _remembered(repr((settings, named)), build, tuple(sizes), *settings, **named)
     except TypeError:  # a list among the settings has no hash
         return _plan(build, tuple(sizes), True, *settings, **named)
 
@@ -66,8 +67,11 @@ def _plan(
     return Plan(windows, windows.kernel_size, windows.stride, windows.dilation, pads, padding)
 
 
-# typed: True is no stride although it equals 1.
-_remembered = lru_cache(maxsize=4096, typed=True)(_plan)
+@lru_cache(maxsize=4096)
+def _remembered(
+    written: str, build: Callable[..., Windows], sizes: tuple[int, ...], *settings: object, **named: object
+) -> Plan:
+    return _plan(build, sizes, True, *settings, **named)
 
 
 def check_axes(ndim: int, input: Tensor) -> None:

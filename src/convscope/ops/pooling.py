@@ -224,7 +224,11 @@ def _avg_pool(
         return _AVG[ndim](
             input, plan.kernel_size, plan.stride, plan.padding, ceil_mode, count_include_pad, *override
         )
-    total = _sum_pool(plan, pad(input, reached_pads(plan, input, ceil_mode)))
+    padded = pad(input, reached_pads(plan, input, ceil_mode))
+    half = input.dtype in (torch.float16, torch.bfloat16)
+    total = _sum_pool(
+        plan, padded.float() if half else padded
+    )  # a sum of halves overflows where their mean does not
     divisor = torch.tensor(divisor_override or 1, device=input.device)
     if divisor_override is None:
         for axis, (size, kernel, step, (before, after)) in enumerate(
@@ -234,7 +238,8 @@ def _avg_pool(
             low, high = (-before, size + after) if count_include_pad else (0, size)
             count = (start + kernel).clamp(max=high) - start.clamp(min=low)
             divisor = divisor * count.reshape(-1, *[1] * (-1 - axis))
-    return torch.div(total, divisor, rounding_mode=None if total.is_floating_point() else "trunc")
+    mean = torch.div(total, divisor, rounding_mode=None if total.is_floating_point() else "trunc")
+    return mean.to(input.dtype) if half else mean
 
 
 def _sum_pool(plan: Plan, padded: Tensor) -> Tensor:

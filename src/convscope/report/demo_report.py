@@ -50,7 +50,8 @@ def write_demo_report(tour: Tour, folder: str | Path) -> Path:
     page.section("three-layers", "Three random layers")
     page.paragraph(
         "The cat goes through three 3x3 convolutions whose filters are drawn from a normal distribution and never "
-        "trained, with LeakyReLU(0.1) between them. Each layer is min-max normalised to 0..255. Outlines stand out "
+        "trained, with LeakyReLU(0.1) between them. Each layer, before its activation, is min-max normalised to "
+        "0..255. Outlines stand out "
         "even so: a random filter is still a small comparison of neighbouring pixels."
     )
     page.picture(images["three-layers"], "the photograph and the maps of three random layers")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from convscope.errors import UsageError
 from convscope.files import write_bytes
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "grid_shape",
     "new_figure",
     "picture_axes",
+    "plain",
     "png",
+    "png_path",
     "write_png",
 ]
 
@@ -49,6 +53,16 @@ def picture_axes(axes: Axes, title: str = "", *, size: float = 10) -> Axes:
     return axes
 
 
+def plain(text: str) -> str:
+    """Keep matplotlib from reading a name of unknown origin as a formula.
+
+    Example:
+        >>> plain("$x$")
+        '\\\\$x\\\\$'
+    """
+    return text.replace("$", r"\$")
+
+
 def grid_shape(count: int, columns: int) -> tuple[int, int]:
     """Return rows and columns for `count` cells, at most `columns` wide.
 
@@ -66,8 +80,20 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def write_png(figure: Figure, path: str | Path) -> Path:
+def write_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure as a PNG file, whole or not at all."""
-    path = Path(path)
+    path = png_path(path)
     write_bytes(path, png(figure))
+    return path
+
+
+def png_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path if a PNG picture may be written there.
+
+    Raises:
+        UsageError: its ending promises another format.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ""):
+        raise UsageError(f"{str(path)!r} would hold a PNG picture; end its name with .png.", call="write_png")
     return path

@@ -30,6 +30,7 @@ from convscope.report.figures import (
     grid_shape,
     new_figure,
     picture_axes,
+    plain,
 )
 from convscope.training import Run
 
@@ -43,7 +44,7 @@ __all__ = [
     "draw_value",
 ]
 
-_MAPS_AT_MOST = 32  # of one layer in one picture; the caption says how many there are
+_MAPS_AT_MOST = 16  # of one layer in one picture; the caption says how many there are
 
 
 def draw_three_layers(layers: ThreeLayers, loops: LoopComparison | None = None) -> Figure:
@@ -61,7 +62,7 @@ def draw_three_layers(layers: ThreeLayers, loops: LoopComparison | None = None) 
         figure.supxlabel(
             f"the same three layers: Python loops {loops.loops_seconds:.2f} s, convscope "
             f"{loops.seconds * 1e3:.2f} ms (median of {loops.repeats}), {loops.ratio:,.0f} times faster, "
-            f"outputs {loops.relative_difference:.0e} apart",
+            f"outputs {loops.relative_difference:.0e} of the largest value apart",
             fontsize=10,
             color=INK,
         )
@@ -151,10 +152,11 @@ def draw_planes(
     layers = [entry for entry in layers if entry.planes.dim() == 3 and entry.planes.numel()]
     if not layers:
         raise UsageError("none of the layers has maps with a height and a width.", call="draw_planes")
-    columns = 8
     shown = [entry.planes[:_MAPS_AT_MOST] for entry in layers]
+    columns = min(8, max(map(len, shown)))
+    cell = PAGE_WIDTH / columns - 0.05
     heights = [
-        grid_shape(len(planes), columns)[0] * 1.28 * min(planes.shape[1] / planes.shape[2], 2.0) + 0.5
+        grid_shape(len(planes), columns)[0] * cell * min(planes.shape[1] / planes.shape[2], 2.0) + 0.5
         for planes in shown
     ]
     above = [] if picture is None else [2.8]
@@ -174,7 +176,7 @@ def draw_planes(
         total, height, width = entry.planes.shape
         some = f", the first {len(planes)} shown" if len(planes) < total else ""
         block.suptitle(
-            f"{entry.layer} ({entry.kind}): {total} of {height} x {width}{some}; "
+            f"{plain(entry.layer)} ({entry.kind}): {total} {entry.noun} of {height} x {width}{some}; "
             f"blue {-limit:.3g}, white 0, red {limit:.3g}",
             fontsize=10,
             color=INK,
@@ -209,7 +211,7 @@ def draw_before_after(pairs: Sequence[OnOneScale], what: str) -> Figure:
         height, width = before.shape[-2:]
         rms_before, rms_after = pair.root_mean_squares
         block.suptitle(
-            f"{pair.name}: {some}, {height} x {width}; blue to {pair.low:.3g}, red to {pair.high:.3g}; "
+            f"{plain(pair.name)}: {some}, {height} x {width}; blue to {pair.low:.3g}, red to {pair.high:.3g}; "
             f"root mean square {rms_before:.2g} before, {rms_after:.2g} after",
             fontsize=10,
             color=INK,
@@ -234,8 +236,9 @@ def draw_confusion(matrix: ConfusionMatrix) -> Figure:
     axes = figure.subplots()
     table, shares = matrix.counts.numpy(), matrix.shares.numpy()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(count), matrix.classes, rotation=40, ha="right", fontsize=9)
-    axes.set_yticks(range(count), matrix.classes, fontsize=9)
+    names = [plain(name) for name in matrix.classes]
+    axes.set_xticks(range(count), names, rotation=40, ha="right", fontsize=9)
+    axes.set_yticks(range(count), names, fontsize=9)
     axes.set_xlabel("predicted", fontsize=10, color=INK)
     axes.set_ylabel("true", fontsize=10, color=INK)
     axes.set_title(f"accuracy {matrix.accuracy:.2%} of {int(table.sum())} images", fontsize=11, color=INK)
@@ -255,7 +258,7 @@ def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) 
     planes = [
         (
             images.picture(entry.index),
-            f"{entry.true}\ntaken for\n{entry.predicted} {entry.confidence:.0%}",
+            f"{plain(entry.true)}\ntaken for\n{plain(entry.predicted)} {entry.confidence:.0%}",
         )
         for entry in wrong
     ]

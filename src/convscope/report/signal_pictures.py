@@ -19,7 +19,7 @@ from PIL import Image
 
 from convscope.errors import UsageError
 from convscope.files import atomic_path
-from convscope.report.figures import BLUE, INK, ORANGE, TEAL
+from convscope.report.figures import BLUE, INK, ORANGE, TEAL, png_path
 from convscope.signal import Slide
 
 __all__ = ["animate_flip_and_slide", "draw_flip_and_slide"]
@@ -71,7 +71,7 @@ def draw_flip_and_slide(slides: Sequence[Slide], path: str | os.PathLike[str], *
     figure, columns = _build("draw_flip_and_slide", slides, dpi)
     for column, slide in zip(columns, slides, strict=True):
         column.show(slide)
-    with atomic_path(path) as temporary:
+    with atomic_path(png_path(path)) as temporary:
         figure.savefig(temporary, format="png")
 
 

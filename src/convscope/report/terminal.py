@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convscope.errors import printable
 from convscope.experiments import Tour
 from convscope.inspection import ConfusionMatrix, FeatureMaps, FilterBank, Mistake
 from convscope.signal import Slide
@@ -40,16 +41,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def clean(text: str) -> str:
-    """Make a name of unknown origin safe for a terminal: no control characters, no line breaks.
-
-    Example:
-        >>> clean("cat\\x1b[31m\\n")
-        'cat?[31m?'
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def tour_text(tour: Tour) -> str:
     """Return the figures of the demonstration."""
     networks, loops = tour.networks, tour.loops
@@ -83,7 +74,7 @@ def run_text(run: Run) -> str:
     """Return one line on a finished run."""
     last = run.metrics[-1]
     return (
-        f"{run.recipe.model} on {clean(run.recipe.data)}: accuracy {last['acc@1']:.2%} after {len(run.metrics)} "
+        f"{run.recipe.model} on {printable(run.recipe.data)}: accuracy {last['acc@1']:.2%} after {len(run.metrics)} "
         f"epochs; the run is in {run.path}"
     )
 
@@ -92,13 +83,13 @@ def evaluation_text(evaluation: Evaluation, matrix: ConfusionMatrix, wrong: Sequ
     """Return accuracy, loss, each class's recall and precision, and the most frequent mistakes."""
     counts = matrix.counts.sum(dim=1).tolist()
     rows = [
-        (clean(name), str(count), f"{recall:.1%}", f"{precision:.1%}")
+        (printable(name), str(count), f"{recall:.1%}", f"{precision:.1%}")
         for name, count, recall, precision in zip(
             matrix.classes, counts, matrix.recall, matrix.precision, strict=True
         )
     ]
     pairs = [
-        f"{clean(true)} taken for {clean(predicted)}: {count} times"
+        f"{printable(true)} taken for {printable(predicted)}: {count} times"
         for true, predicted, count in matrix.worst_pairs()
     ]
     return "\n".join(
@@ -115,7 +106,9 @@ def evaluation_text(evaluation: Evaluation, matrix: ConfusionMatrix, wrong: Sequ
 def prediction_text(prediction: Prediction) -> str:
     """Return one line: the picture, then its likeliest classes."""
     pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-    return f"{clean(prediction.name)}: " + ", ".join(f"{clean(label)} {share:.1%}" for label, share in pairs)
+    return f"{printable(prediction.name)}: " + ", ".join(
+        f"{printable(label)} {share:.1%}" for label, share in pairs
+    )
 
 
 def planes_text(layers: Sequence[FeatureMaps | FilterBank]) -> str:

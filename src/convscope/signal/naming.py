@@ -7,6 +7,9 @@ from convscope.signal.sampled import Sampled
 from convscope.signal.slide import Slide, slide_autocorrelation, slide_convolution, slide_cross_correlation
 from convscope.signal.waveforms import exponential_decay, gaussian, ramp, rect, triangle
 
+_SHORTEST_STEP = 1e-4
+_LARGEST = 1e100  # so that no sum of products overflows
+
 __all__ = ["WAVEFORMS", "named_signals", "slide_all"]
 
 WAVEFORMS = {
@@ -31,6 +34,12 @@ def named_signals(*texts: str, dt: float = 0.01) -> tuple[Sampled, ...]:
         [(3, 1.0), (1, 1.0)]
     """
     step = dt if any(text in WAVEFORMS for text in texts) else 1.0
+    if step < _SHORTEST_STEP and dt > 0:
+        raise UsageError(
+            f"dt is {dt:g}; with a step below {_SHORTEST_STEP:g} a waveform has more samples than a picture or a "
+            "page of numbers can hold. Use `convolve` on arrays for long signals.",
+            call="signal",
+        )
     return tuple(WAVEFORMS[text](dt=dt) if text in WAVEFORMS else _samples(text, step) for text in texts)
 
 
@@ -39,8 +48,8 @@ def _samples(text: str, dt: float) -> Sampled:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         raise UnknownNameError("signal", text, WAVEFORMS, call="signal") from None
-    if not all(abs(value) < float("inf") for value in values):
-        raise UsageError(f"samples {text!r} must be finite numbers.", call="signal")
+    if not all(abs(value) < _LARGEST for value in values):
+        raise UsageError(f"samples {text!r} must be finite numbers below {_LARGEST:g}.", call="signal")
     return Sampled(values, dt=dt)
 
 

@@ -91,6 +91,13 @@ class Slide:
     def at(self, t: float) -> Slide:
         """The same operation at another shift; t is rounded to a whole number of steps."""
         grid = self.result
+        reach = 1e6 * (grid.stop - grid.start + grid.dt)  # beyond it, counting steps would round
+        if not grid.start - reach <= t <= grid.stop + reach:  # false for NaN too
+            raise UsageError(
+                f"the shift t is {t}; {self.operation} has results from {grid.start:g} to {grid.stop:g}. "
+                "Give a t near them.",
+                call="slide",
+            )
         t = grid.start + grid.dt * round((t - grid.start) / grid.dt)
         moved = _read(self.g, t - self.direction * self.tau)
         product = self.f_values * moved

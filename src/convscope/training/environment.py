@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import torch
 
-import convscope
+from convscope import __version__
 
 __all__ = ["cpu_name", "environment"]
 
@@ -31,7 +31,7 @@ def cpu_name() -> str:
 def environment() -> dict[str, object]:
     """Return versions, processor, threads and the time, as plain values for JSON."""
     return {
-        "convscope": convscope.__version__,
+        "convscope": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

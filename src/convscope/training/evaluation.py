@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,22 @@ from torch import Tensor, nn
 from convscope.data import Batches, ImageSet
 from convscope.errors import ShapeError
 from convscope.nn.modes import evaluating
-from convscope.ops import softmax_cross_entropy
+from convscope.ops import multiclass_hinge_loss, softmax_cross_entropy
+from convscope.training.recipe import Recipe
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "loss_of"]
+
+
+def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss that a recipe names, (scores, labels) -> mean over the batch.
+
+    Example:
+        >>> loss_of(Recipe(loss="hinge"))(torch.tensor([[3.2, 5.1, -1.7]]), torch.tensor([0]))
+        tensor(2.9000)
+    """
+    if recipe.loss == "hinge":
+        return multiclass_hinge_loss
+    return partial(softmax_cross_entropy, label_smoothing=recipe.label_smoothing)
 
 
 @dataclass(frozen=True, eq=False)

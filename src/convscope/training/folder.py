@@ -57,33 +57,44 @@ def hold_folder(path: Path) -> Iterator[None]:
 def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
     """Create the folder if need be and hold it alone; give up at once if another process does.
 
-    A folder that this call created is removed again when the block raises before a weight was written.
+    When the block raises before the first epoch is done, and was not asked to stop, its files are removed again,
+    and the folder if this call created it.
 
     Raises:
         RunError: the folder holds a run already (unless resuming), holds none (resuming), or is in use.
         OutputError: the folder cannot be written.
     """
-    existed = path.is_dir()
+    existed, ours = path.is_dir(), (path / LOCK).exists()
     if resume and not (path / CHECKPOINT).is_file():
         raise RunError(f"{str(path)!r} has no {CHECKPOINT} to resume from; start a run there without resume.")
     make_folder(path)
     with hold_folder(path):
-        # Looked at under the lock: another process may have begun a run there a moment ago.
-        if not resume and (path / RECIPE).exists():
+        # Looked at under the lock: another process may have begun a run there a moment ago. A run that was killed
+        # before its first checkpoint left nothing to resume, so its folder is free.
+        if not resume and ((path / CHECKPOINT).exists() or ((path / RECIPE).exists() and not ours)):
             raise RunError(
                 f"run folder {str(path)!r} holds a run already; choose another output, or resume that run."
             )
         try:
             yield
         except BaseException:
-            if not resume and not (path / WEIGHTS).exists():
-                for name in (RECIPE, STATE, ENVIRONMENT, METRICS, INITIAL_WEIGHTS, CHECKPOINT):
+            if not resume and not _worth_keeping(path):
+                for name in (RECIPE, STATE, ENVIRONMENT, METRICS, WEIGHTS, INITIAL_WEIGHTS, CHECKPOINT, LOCK):
                     (path / name).unlink(missing_ok=True)
-                (path / LOCK).unlink(missing_ok=True)
                 if not existed:
                     with contextlib.suppress(OSError):  # somebody else put a file there: leave it
                         path.rmdir()
             raise
+
+
+def _worth_keeping(path: Path) -> bool:
+    """Tell whether a run that raised has come to anything: an epoch, or a stop that saved its state."""
+    with contextlib.suppress(RunError):
+        return bool(read_metrics(path)) or read_json(path / STATE).get("status") in (
+            "interrupted",
+            "diverged",
+        )
+    return False
 
 
 def check_free_space(path: Path, needed_bytes: int) -> None:
@@ -98,7 +109,7 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Replace the metrics file by these rows, one JSON object a line."""
-    write_text(path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
 def read_metrics(path: Path) -> list[dict[str, object]]:

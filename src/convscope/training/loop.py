@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import math
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from convscope.data import Augmentation, Batches, ImageSet, load_dataset
-from convscope.errors import DataError, NonFiniteLossError, UsageError
+from convscope.errors import (
+    ConvscopeError,
+    DataError,
+    NonFiniteLossError,
+    OutputError,
+    RunError,
+    UsageError,
+)
 from convscope.files import write_json
 from convscope.models import save_weights
-from convscope.ops import multiclass_hinge_loss, softmax_cross_entropy
 from convscope.training import folder
 from convscope.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from convscope.training.environment import environment
-from convscope.training.evaluation import evaluate
+from convscope.training.evaluation import evaluate, loss_of
 from convscope.training.recipe import Recipe, named_recipe
 from convscope.training.run import DataFacts, Run, build_network
 from convscope.training.stopping import StopRequest, TrainingInterrupted
@@ -58,7 +65,7 @@ Listener = Callable[[StepDone | EpochDone], None]
 
 
 def train(
-    recipe: Recipe | str,
+    recipe: Recipe | str | None = None,
     data: str | Path | None = None,
     output: str | Path = "runs/last",
     seed: int | None = None,
@@ -74,7 +81,7 @@ def train(
     raises; `resume=True` then goes on to the bit-same result (same machine, same threads).
 
     Args:
-        recipe: a `Recipe`, or the name of one (`RECIPES`).
+        recipe: a `Recipe`, or the name of one (`RECIPES`); by default `fashion-cnn`.
         data, seed, changes: replace these fields of the recipe.
         output: the run folder; it must not hold a run, unless resuming.
         resume: go on with the run in `output`, with its own recipe.
@@ -95,16 +102,24 @@ def train(
     """
     path = Path(output)
     if resume:
-        if changes or data is not None or seed is not None:
-            raise UsageError("a resumed run keeps its own recipe; give no changes with resume.", call="train")
+        if changes or data is not None or seed is not None or recipe is not None:
+            raise UsageError("a resumed run keeps its own recipe; give none with resume.", call="train")
         recipe = Recipe.from_dict(folder.read_json(path / folder.RECIPE))
-    elif isinstance(recipe, str):
-        recipe = named_recipe(recipe)
+    elif recipe is None or isinstance(recipe, str):
+        recipe = named_recipe(recipe or "fashion-cnn")
+    elif not isinstance(recipe, Recipe):
+        raise UsageError(
+            f"recipe is a {type(recipe).__name__}; give a Recipe or the name of one.", call="train"
+        )
     if data is not None:
         changes["data"] = str(data)
     if seed is not None:
         changes["seed"] = seed
     recipe = recipe.replace(**changes)
+    if Path(recipe.data).is_dir():
+        recipe = recipe.replace(
+            data=str(Path(recipe.data).resolve())
+        )  # so that the run is found from anywhere
 
     size = recipe.image_size
     training = load_dataset(recipe.data, "train", size=size)
@@ -124,10 +139,12 @@ def train(
             call="train",
         )
     network = build_network(recipe, facts)
+    batches = _batches(recipe, facts, training)
+    _rehearse(recipe, facts, network, batches)
     with folder.run_lock(path, resume=resume):
         weight_bytes = sum(value.numel() * value.element_size() for value in network.state_dict().values())
         folder.check_free_space(path, 6 * weight_bytes + 1_000_000)  # two weights, checkpoint of three, text
-        _Training(recipe, facts, network, path).fit(training, held_out, resume=resume, listener=listener)
+        _Training(recipe, facts, network, path).fit(batches, held_out, resume=resume, listener=listener)
     return Run.open(path)
 
 
@@ -139,60 +156,54 @@ class _Training:
         # Channels last: a step of the small VGG takes a fifth less time on the CPUs measured.
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = _optimizer(recipe, network)
-        self.loss = _loss(recipe)
+        self.loss = loss_of(recipe)
         self.metrics: list[dict[str, Any]] = []
         self.at = Position()
+        self.kept = "before training"  # where the weights on the disk stand
 
-    def fit(self, training: ImageSet, held_out: ImageSet, *, resume: bool, listener: Listener | None) -> None:
-        recipe = self.recipe
-        batches = Batches(
-            training,
-            recipe.batch_size,
-            mean=self.facts.mean,
-            std=self.facts.std,
-            shuffle=True,
-            seed=recipe.seed,
-            augment=Augmentation(recipe.horizontal_flip, recipe.crop_padding),
-        )
+    def fit(self, batches: Batches, held_out: ImageSet, *, resume: bool, listener: Listener | None) -> None:
         if resume:
-            self.at = load_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer)
-            self.metrics = folder.read_metrics(self.path)[: self.at.epoch]
+            self._take_up()
         else:
-            write_json(self.path / folder.RECIPE, recipe.to_dict())
+            write_json(self.path / folder.RECIPE, self.recipe.to_dict())
             write_json(self.path / folder.ENVIRONMENT, environment())
+            self._set_status("running")
             self._save_weights(folder.INITIAL_WEIGHTS)
             self._save()
         self._set_status("running")
-        with StopRequest() as stop:
-            for epoch in range(self.at.epoch, recipe.epochs):
-                self._epoch(epoch, batches, stop, listener)
-                result = evaluate(
-                    self.network, held_out, mean=self.facts.mean, std=self.facts.std, loss=self.loss
-                )
-                row = {
-                    "epoch": epoch + 1,
-                    "train_loss": self.at.loss_sum / self.at.num_seen,
-                    "train_acc@1": self.at.num_right / self.at.num_seen,
-                    "val_loss": result.loss,
-                    "acc@1": result.accuracy,
-                    "lr": recipe.lr_at((epoch + 1) / recipe.epochs),
-                    "seconds": self.at.seconds,
-                    "images_per_second": self.at.num_seen / self.at.seconds,
-                }
-                self.metrics.append(row)
-                self.at = Position(epoch=epoch + 1)
-                self._save()
-                if listener is not None:
-                    listener(EpochDone(epoch + 1, recipe.epochs, row))
-        self._set_status("finished")
+        try:
+            with StopRequest() as stop:
+                for epoch in range(self.at.epoch, self.recipe.epochs):
+                    self._epoch(epoch, batches, stop, listener)
+                    self._close_epoch(epoch, held_out, listener)
+                self._set_status("finished")
+                if stop.signal_number:
+                    raise self._interrupted(stop.signal_number, "the run is finished")
+        except (TrainingInterrupted, NonFiniteLossError):
+            raise
+        except BaseException:
+            with contextlib.suppress(OutputError):
+                self._set_status("failed")
+            raise
+
+    def _take_up(self) -> None:
+        state = folder.read_json(self.path / folder.STATE)
+        if state.get("data") != json.loads(json.dumps(self.facts.to_dict())):
+            raise RunError(
+                f"{str(self.path)!r} was trained on other images than {self.recipe.data!r} holds now; "
+                "start a new run, or restore the images.",
+                call="train",
+            )
+        self.at = load_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer)
+        self.metrics = folder.read_metrics(self.path)[: self.at.epoch]
+        self.kept = self._place()
 
     def _epoch(self, epoch: int, batches: Batches, stop: StopRequest, listener: Listener | None) -> None:
         recipe, at, steps = self.recipe, self.at, len(batches)
         self.network.train()
         done_before, began = at.seconds, time.perf_counter()
-        for step, (images, labels) in enumerate(batches.epoch(epoch)):
-            if step < at.step:
-                continue  # a resumed run did these; the order is a function of seed and epoch
+        # A resumed run did the first at.step batches; the order is a function of seed and epoch.
+        for step, (images, labels) in enumerate(batches.epoch(epoch, start=at.step), start=at.step):
             if stop.signal_number:
                 self._interrupt(stop.signal_number)
             lr = recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
@@ -202,7 +213,9 @@ class _Training:
             loss = self.loss(scores, labels)
             value = float(loss.detach())
             if not math.isfinite(value):
-                self._diverge(value, lr)
+                self._diverge(
+                    f"the loss is {value} in epoch {epoch + 1} at step {step + 1}, learning rate {lr:g}"
+                )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -214,32 +227,70 @@ class _Training:
             if listener is not None:
                 rate, accuracy = at.num_seen / at.seconds, at.num_right / at.num_seen
                 listener(StepDone(epoch + 1, recipe.epochs, at.step, steps, value, accuracy, lr, rate))
-        if stop.signal_number and epoch + 1 < recipe.epochs:
-            self._interrupt(stop.signal_number)
 
-    def _interrupt(self, number: int) -> None:
+    def _close_epoch(self, epoch: int, held_out: ImageSet, listener: Listener | None) -> None:
+        """Measure, and only if all is finite, save: a bad step must not replace good weights."""
+        recipe, at = self.recipe, self.at
+        self._check_weights()
+        result = evaluate(self.network, held_out, mean=self.facts.mean, std=self.facts.std, loss=self.loss)
+        if not math.isfinite(result.loss):
+            self._diverge(
+                f"the loss on the test images is {result.loss} after epoch {epoch + 1}, step {at.step}"
+            )
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": at.loss_sum / at.num_seen,
+            "train_acc@1": at.num_right / at.num_seen,
+            "val_loss": result.loss,
+            "acc@1": result.accuracy,
+            "lr": recipe.lr_at((epoch + 1) / recipe.epochs),
+            "seconds": at.seconds,
+            "images_per_second": at.num_seen / at.seconds,
+        }
+        self.metrics.append(row)
+        self.at = Position(epoch=epoch + 1)
         self._save()
-        self._set_status("interrupted")
-        name = signal.Signals(number).name
-        raise TrainingInterrupted(
-            f"train: stopped by {name} in epoch {self.at.epoch + 1} of {self.recipe.epochs} after step "
-            f"{self.at.step}; the run is saved in {str(self.path)!r}, resume goes on with it.",
-            number,
-        )
+        if listener is not None:
+            listener(EpochDone(epoch + 1, recipe.epochs, row))
 
-    def _diverge(self, value: float, lr: float) -> None:
+    def _check_weights(self) -> None:
+        for key, value in self.network.state_dict().items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                self._diverge(
+                    f"the weights {key} are no longer finite in epoch {self.at.epoch + 1} after step {self.at.step}"
+                )
+
+    def _diverge(self, what: str) -> NoReturn:
         self._set_status("diverged")
-        kept = f"epoch {self.at.epoch}" if self.at.epoch else "before training"
         raise NonFiniteLossError(
-            f"the loss is {value} in epoch {self.at.epoch + 1} at step {self.at.step + 1}, learning rate {lr:g}; "
-            f"{str(self.path)!r} keeps the weights of {kept}. Lower the learning rate (now {self.recipe.lr:g}).",
+            f"{what}; {str(self.path)!r} keeps the weights of {self.kept}. "
+            f"Lower the learning rate (now {self.recipe.lr:g}).",
             call="train",
         )
+
+    def _interrupt(self, number: int) -> NoReturn:
+        self._check_weights()
+        self._save()
+        self._set_status("interrupted")
+        raise self._interrupted(
+            number,
+            f"epoch {self.at.epoch + 1} of {self.recipe.epochs} after step {self.at.step}; the run is saved in "
+            f"{str(self.path)!r}, resume goes on with it",
+        )
+
+    def _interrupted(self, number: int, where: str) -> TrainingInterrupted:
+        return TrainingInterrupted(f"train: stopped by {signal.Signals(number).name}: {where}.", number)
+
+    def _place(self) -> str:
+        if self.at.step:
+            return f"epoch {self.at.epoch + 1} after step {self.at.step}"
+        return f"epoch {self.at.epoch}" if self.at.epoch else "before training"
 
     def _save(self) -> None:
         self._save_weights(folder.WEIGHTS)
         folder.write_metrics(self.path, self.metrics)
         save_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer, self.at)
+        self.kept = self._place()
 
     def _save_weights(self, name: str) -> None:
         metadata = {key: json.dumps(value) for key, value in self.facts.to_dict().items()}
@@ -249,6 +300,48 @@ class _Training:
 
     def _set_status(self, status: str) -> None:
         write_json(self.path / folder.STATE, {"status": status, "data": self.facts.to_dict()})
+
+
+def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet) -> Batches:
+    """Return the training batches; a single image left over at the end of an epoch is left out of it."""
+    if recipe.crop_padding > min(facts.input_shape[1:]):
+        raise UsageError(
+            f"crop_padding is {recipe.crop_padding}; an image of {facts.input_shape[1]} x {facts.input_shape[2]} "
+            f"pixels can be moved by at most {min(facts.input_shape[1:])}.",
+            call="train",
+        )
+    return Batches(
+        images,
+        recipe.batch_size,
+        mean=facts.mean,
+        std=facts.std,
+        shuffle=True,
+        seed=recipe.seed,
+        augment=Augmentation(recipe.horizontal_flip, recipe.crop_padding),
+        # Batch norm cannot normalise one value a channel.
+        drop_last=recipe.batch_size > 1 and len(images) > 1 and len(images) % recipe.batch_size == 1,
+    )
+
+
+def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Batches) -> None:
+    """Take one step's forward pass on a copy, so that what cannot work is refused before a file is written."""
+    images, labels = next(batches.epoch(0))
+    expected = (len(labels), len(facts.classes))
+    try:
+        scores = copy.deepcopy(network).train()(images)
+    except (ConvscopeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{recipe.model} refuses a batch of shape {tuple(images.shape)}: {reason} "
+            "Choose another model, batch size or image size.",
+            call="train",
+        ) from error
+    if scores.shape != expected:
+        raise UsageError(
+            f"{recipe.model} returns {tuple(scores.shape)} for a batch of {len(labels)} images; a classifier of "
+            f"{len(facts.classes)} classes must return {expected}.",
+            call="train",
+        )
 
 
 def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
@@ -261,9 +354,3 @@ def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         nesterov=recipe.momentum > 0,
         weight_decay=recipe.weight_decay,
     )
-
-
-def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    if recipe.loss == "hinge":
-        return multiclass_hinge_loss
-    return partial(softmax_cross_entropy, label_smoothing=recipe.label_smoothing)

@@ -17,6 +17,8 @@ Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "onecycle"]
 Loss = Literal["softmax", "hinge"]
 
+_MOMENTUM = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -47,7 +49,7 @@ class Recipe:
     optimizer: Optimizer = "adamw"
     lr: float = 3e-3
     weight_decay: float = 0.02
-    momentum: float = 0.9
+    momentum: float = _MOMENTUM
     schedule: Schedule = "onecycle"
     loss: Loss = "softmax"
     label_smoothing: float = 0.0
@@ -60,6 +62,12 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("seed", 0)):
             as_int(f"Recipe: {name}", getattr(self, name), at_least=least)
+        if self.seed >= 2**63:
+            raise UsageError(f"Recipe: seed is {self.seed}; it must be below 2**63.")
+        if not isinstance(self.horizontal_flip, bool):
+            raise UsageError(
+                f"Recipe: horizontal_flip is {self.horizontal_flip!r}; it must be True or False."
+            )
         if self.image_size is not None:
             as_int("Recipe: image_size", self.image_size, at_least=1)
         for name, low, high in (
@@ -78,6 +86,8 @@ class Recipe:
         for name, known in (("optimizer", Optimizer), ("schedule", Schedule), ("loss", Loss)):
             if getattr(self, name) not in get_args(known):
                 raise UnknownNameError(name, getattr(self, name), get_args(known), call="Recipe")
+        if self.optimizer == "adamw" and self.momentum != _MOMENTUM:
+            raise UsageError(f"Recipe: momentum is {self.momentum}; adamw has none. Use optimizer='sgd'.")
         if self.loss == "hinge" and self.label_smoothing:
             raise UsageError(
                 f"Recipe: label_smoothing is {self.label_smoothing}; the hinge loss has none. Use loss='softmax'."

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from convscope.data import ImageSet, decode_image, load_dataset, prepare
-from convscope.errors import RunError, UsageError
+from convscope.errors import DataError, RunError, UsageError
 from convscope.geometry import as_int
 from convscope.models import create_seeded_model, load_weights, model_entry
 from convscope.training import folder
-from convscope.training.evaluation import Evaluation, evaluate
+from convscope.training.evaluation import Evaluation, evaluate, loss_of
 from convscope.training.recipe import Recipe
 
 __all__ = ["DataFacts", "Prediction", "Run", "build_network"]
@@ -36,8 +36,18 @@ class DataFacts:
 
     @classmethod
     def of(cls, images: ImageSet) -> DataFacts:
-        """Measure the training images."""
+        """Measure the training images.
+
+        Raises:
+            DataError: a channel has one value everywhere; it cannot be normalised, and there is nothing to learn.
+        """
         mean, std = images.mean_std()
+        if min(std) == 0:
+            raise DataError(
+                f"channel {std.index(0)} of all {len(images)} images of {images.name!r} has one value, "
+                f"{255 * mean[std.index(0)]:.0f}; nothing can be learned from it. Look at the files.",
+                call="train",
+            )
         return cls(images.classes, images.image_shape, mean, std)
 
     @classmethod
@@ -92,12 +102,12 @@ class Run:
     """A run folder: what was asked (`recipe`), what came of it (`metrics`, weights), and where (`environment`).
 
     Attributes:
-        status: `finished`, `interrupted`, `diverged`, or `running` (also after a crash).
+        status: `finished`, `interrupted`, `diverged`, `failed`, or `running` (also after a kill).
         metrics: one dict an epoch: train_loss, train_acc@1, val_loss, acc@1, lr, seconds, images_per_second.
     Example:
         >>> Run.open("no/such/folder")
         Traceback (most recent call last):
-        convscope.errors.RunError: 'no/such/folder' is no run folder: it has no recipe.json. Make one with ...
+        convscope.errors.UsageError: Run.open: run folder 'no/such/folder' does not exist.
     """
 
     path: Path
@@ -112,9 +122,12 @@ class Run:
         """Read a run folder.
 
         Raises:
-            RunError: it is not one, or a file in it is damaged.
+            UsageError: no such folder.
+            RunError: it is no run folder, or a file in it is damaged.
         """
         path = Path(path)
+        if not path.exists():
+            raise UsageError(f"run folder {str(path)!r} does not exist.", call="Run.open")
         recipe = Recipe.from_dict(folder.read_json(path / folder.RECIPE))
         state: dict[str, Any] = folder.read_json(path / folder.STATE)
         try:
@@ -156,9 +169,15 @@ class Run:
             )
         return images
 
-    def evaluate(self, data: str | Path | None = None) -> Evaluation:
-        """Measure the trained network on the test split of its own or of another data set."""
-        return evaluate(self.network(), self.dataset("test", data), mean=self.facts.mean, std=self.facts.std)
+    def evaluate(self, data: str | Path | ImageSet | None = None) -> Evaluation:
+        """Measure the trained network, with its recipe's loss, on a set of images.
+
+        Args:
+            data: a set, or the name or folder of one whose test split is taken; by default the run's own.
+        """
+        images = data if isinstance(data, ImageSet) else self.dataset("test", data)
+        loss = loss_of(self.recipe)
+        return evaluate(self.network(), images, mean=self.facts.mean, std=self.facts.std, loss=loss)
 
     def predict(
         self, pictures: Sequence[np.ndarray], top: int = 3, names: Sequence[str] = ()
@@ -169,6 +188,8 @@ class Run:
             names: what to call the pictures in the answers; by default their numbers.
         """
         top = as_int("top", top, at_least=1)
+        if isinstance(pictures, (np.ndarray, Tensor)):
+            raise UsageError("give a list of pictures, each an array (H, W) or (H, W, 3).", call="predict")
         if not pictures:
             return []
         with torch.inference_mode():
