@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from convscope.errors import UsageError
 from convscope.files import write_bytes
@@ -36,7 +37,9 @@ INK, GREY, BLUE, TEAL, ORANGE = "#1b2733", "#8b98a5", "#2f6fb0", "#1f9e89", "#d9
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of this size in inches, with a canvas of its own and no global state."""
-    figure = Figure(figsize=(width, height), dpi=144, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=144, facecolor="white")
+    # Gaps in inches: those given as shares of the figure would grow with its height.
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.05, w_pad=0.04, hspace=0, wspace=0))
     FigureCanvasAgg(figure)
     return figure
 
