@@ -37,6 +37,6 @@ class RandomFilters(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the third layer's maps."""
-        hidden1 = self.hidden1(input)
-        hidden2 = self.hidden2(self.activation(hidden1))
-        return self.hidden3(self.activation(hidden2))
+        maps = self.activation(self.hidden1(input))  # one name, so that each map is freed when it has been read
+        maps = self.activation(self.hidden2(maps))
+        return self.hidden3(maps)
