@@ -37,6 +37,8 @@ class RandomFilters(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the third layer's maps."""
-        maps = self.activation(self.hidden1(input))  # one name, so that each map is freed when it has been read
+        maps = self.activation(
+            self.hidden1(input)
+        )  # one name, so that each map is freed when it has been read
         maps = self.activation(self.hidden2(maps))
         return self.hidden3(maps)
