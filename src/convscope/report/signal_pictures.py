@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -28,6 +29,7 @@ _F, _G, _PRODUCT, _RESULT, _SWAPPED = BLUE, ORANGE, TEAL, INK, "#E6A817"
 _MUTED, _GRID = "#55616D", "#E8EBEE"
 _GOOD, _BAD = "#00694C", "#A8320A"
 _SIZE, _SMALL, _LARGE = 10.5, 9.5, 14  # points
+_FEW_SAMPLES = 60  # up to here each sample is marked
 
 _FORMULAS = {
     "convolution": r"$(f * g)(t) = \int f(\tau)\, g(t - \tau)\, d\tau$",
@@ -192,8 +194,10 @@ class _Column:
         signals, overlap, result = panels
         _draw_signals(signals, slide)
         _draw_result(result, slide)
-        (still,) = overlap.plot(slide.tau, slide.f_values, color=_F, lw=2, animated=True, label=r"$f(\tau)$")
-        (self._moved,) = overlap.plot([], [], color=_G, lw=2, animated=True)
+        (still,) = overlap.plot(
+            slide.tau, slide.f_values, **_dots(slide.tau), color=_F, lw=2, animated=True, label=r"$f(\tau)$"
+        )
+        (self._moved,) = overlap.plot([], [], **_dots(slide.tau), color=_G, lw=2, animated=True)
         self._moved.set_label(f"{_MOVED[slide.operation]} {_ARROWS[slide.direction]}")
         (self._area,) = overlap.fill([], [], color=_PRODUCT, alpha=0.35, lw=0, animated=True, label="product")
         overlap.set_xlabel(r"$\tau$")
@@ -243,9 +247,9 @@ def _draw_signals(axes: Axes, slide: Slide) -> None:
         _FORMULAS[slide.operation], (0, 1), (0, 32), xycoords="axes fraction", textcoords="offset points",
         fontsize=12, color=INK,
     )  # fmt: skip
-    axes.plot(slide.tau, slide.f_values, color=_F, lw=2, label=r"$f(\tau)$")
+    axes.plot(slide.tau, slide.f_values, **_dots(slide.tau), color=_F, lw=2, label=r"$f(\tau)$")
     if slide.operation != "autocorrelation":
-        axes.plot(slide.tau, slide.g_values, color=_G, lw=2, label=r"$g(\tau)$")
+        axes.plot(slide.tau, slide.g_values, **_dots(slide.tau), color=_G, lw=2, label=r"$g(\tau)$")
     axes.set_xlabel(r"$\tau$")
     _span(axes, slide.tau_view, slide.value_range)
     _legend(axes)
@@ -253,7 +257,14 @@ def _draw_signals(axes: Axes, slide: Slide) -> None:
 
 def _draw_result(axes: Axes, slide: Slide) -> None:
     name, swapped = _RESULTS[slide.operation]
-    axes.plot(slide.result.times, slide.result.values, color=_RESULT, lw=3, label=f"$({name})(t)$")
+    axes.plot(
+        slide.result.times,
+        slide.result.values,
+        **_dots(slide.result.times),
+        color=_RESULT,
+        lw=3,
+        label=f"$({name})(t)$",
+    )
     label = f"$({swapped})(t)$, swapped"
     axes.plot(slide.swapped.times, slide.swapped.values, color=_SWAPPED, lw=1.6, dashes=(4, 3), label=label)
     axes.set_xlabel("shift $t$")
@@ -264,6 +275,11 @@ def _draw_result(axes: Axes, slide: Slide) -> None:
     formula = rf"$\max\,|{name} - {swapped}|\;/\;\max\,|{name}|$ = {error}"
     _caption(axes, f"Commutativity error {error}: {verdict}", 44, color, weight="bold")
     _caption(axes, formula, 64, _MUTED)
+
+
+def _dots(times: np.ndarray) -> dict[str, Any]:
+    """Mark the samples where there are few: the lines between them are for the eye only."""
+    return {"marker": "o", "markersize": 5} if len(times) <= _FEW_SAMPLES else {}
 
 
 def _caption(axes: Axes, text: str, below: float, color: str, weight: str = "normal") -> None:
