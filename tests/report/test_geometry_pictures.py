@@ -307,11 +307,6 @@ def test_the_palette_keeps_every_colour():
     ("call", "error", "message"),
     [
         (
-            lambda path: animate_windows(Windows.of(3, 3), (5, 5, 5), path / "x.gif"),
-            UsageError,
-            "animate_windows: the windows have 3 axes; 1 or 2 axes are drawn. Leave one axis out.",
-        ),
-        (
             lambda path: animate_windows(Windows.of(2, 3), (5, 5), "x.mp4"),
             UsageError,
             "animate_windows: cannot animate to '.mp4' ('x.mp4'); use .gif, .webp or .png.",
@@ -378,3 +373,37 @@ def test_a_strip_that_cannot_be_written_leaves_no_animation(tmp_path):
     with pytest.raises(OutputError, match="it is a folder; name a file"):
         animate_windows(Windows.of(2, 3), (5, 5), tmp_path / "out.gif")
     assert [path.name for path in tmp_path.iterdir()] == ["out-strip.png"]
+
+
+def test_a_volume_is_shown_depth_by_depth(tmp_path):
+    windows = Windows.of(3, (3, 2, 2), padding=((1, 0), 0, 0))
+    story = tell_story(windows, (3, 3, 4), 100)
+    assert windows.output_size((3, 3, 4)) == (2, 2, 3)
+    assert len(story.steps) == 2 * 2 * 3
+    assert story.title.endswith("3x3x4\u00a0->\u00a02x2x3")
+    captions = [step.caption[0] for step in story.steps]
+    assert captions[0].startswith("depth 0 reads depths -1, 0, 1; in it output (0, 0) reads rows 0, 1")
+    assert captions[6].startswith("depth 1 reads depths 0, 1, 2; in it output (0, 0)")
+    assert captions[-1].startswith("depth 1 reads depths 0, 1, 2; in it output (1, 2)")
+    assert story.note == ""
+    frames, _ = draw(windows, (3, 3, 4), tmp_path)
+    assert len(frames) == 12
+
+
+def test_a_transposed_volume_names_the_depths_it_writes():
+    story = tell_story(Windows.transposed(3, 2, 2, 1), (2, 2, 2), 100)
+    assert len(story.steps) == 8
+    assert (
+        story.steps[0]
+        .caption[0]
+        .startswith("depth 0 writes depths -1, 0; in it input (0, 0) writes rows -1, 0")
+    )
+    assert story.steps[-1].caption[0].startswith("depth 1 writes depths 1, 2; in it input (1, 1)")
+
+
+def test_of_a_large_volume_the_first_and_the_last_window_are_shown():
+    story = tell_story(Windows.of(3, 3), (20, 30, 30), 24)
+    assert len(story.steps) <= 24
+    assert "depth 0 reads depths 0, 1, 2; in it output (0, 0)" in story.steps[0].caption[0]
+    assert "depth 17 reads depths 17, 18, 19; in it output (27, 27)" in story.steps[-1].caption[0]
+    assert story.note.startswith("some windows are shown")

@@ -49,7 +49,7 @@ def run(
     in_channels
         With --out-channels: also parameters, MACs and bytes of the layer.
     animate
-        Draw the window at work on 1 or 2 axes: an animation (.gif, .webp or .png), a strip of stills beside it.
+        Draw the window at work: an animation (.gif, .webp or .png) and a strip of stills beside it.
     json
         Print the facts as JSON.
     """

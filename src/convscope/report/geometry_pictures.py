@@ -32,14 +32,15 @@ def animate_windows(
     """Draw each window where it reads (transposed: where it writes), as an animation and a strip of stills.
 
     Args:
-        windows: one or two axes, of a convolution, a pooling or a transposed convolution.
+        windows: of a convolution, a pooling or a transposed convolution. Of three axes, height and width are drawn,
+            one depth after the other; the caption says which depths the window meets.
         input_size: pixels along each axis.
         path: the animation; its suffix chooses GIF, WebP or animated PNG, and without one it is `.gif`.
         frames_at_most: with more windows than this, one in so many is drawn, and always the first and last.
     Returns:
         The paths of the animation and of `<stem>-strip.png` beside it.
     Raises:
-        UsageError: three axes; a suffix of another format.
+        UsageError: a suffix of another format.
         ShapeError: the window does not fit the input.
         OutputError: a file cannot be written; then neither is.
     Example:
@@ -48,11 +49,6 @@ def animate_windows(
         >>> animation.name, strip.name
         ('k3.gif', 'k3-strip.png')
     """
-    if windows.ndim not in (1, 2):
-        raise UsageError(
-            f"the windows have {windows.ndim} axes; 1 or 2 axes are drawn. Leave one axis out.",
-            call="animate_windows",
-        )
     animation = _with_known_suffix(Path(path))
     strip = animation.with_name(f"{animation.stem}-strip.png")
     story = tell_story(windows, tuple(input_size), as_int("frames_at_most", frames_at_most, at_least=2))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from convscope.geometry import TransposedWindow, Window, Windows
@@ -96,6 +96,8 @@ class Story:
 
 def tell_story(windows: Windows, sizes: tuple[int, ...], frames_at_most: int) -> Story:
     """Say what to show of windows over an input of these sizes, in at most so many steps."""
+    if windows.ndim == 3:
+        return _tell_of_a_volume(windows, sizes, frames_at_most)
     outputs = windows.output_size(sizes)
     # The sizes stay on one line.
     title = f"{_setting(windows, sizes)}: {_by(sizes)}\u00a0->\u00a0{_by(outputs)}"
@@ -108,6 +110,37 @@ def tell_story(windows: Windows, sizes: tuple[int, ...], frames_at_most: int) ->
     axes = cast("tuple[Window, ...]", windows.axes)
     pair = (Window(1), *axes) if stacked else axes
     return _sliding_story(title, pair, (1, *sizes)[-2:], stacked, frames_at_most)
+
+
+def _tell_of_a_volume(windows: Windows, sizes: tuple[int, ...], frames_at_most: int) -> Story:
+    """Show height and width of one depth at a time; the caption says which depths the window meets."""
+    outputs = windows.output_size(sizes)
+    depth, size = windows.axes[0], sizes[0]
+    transposed = isinstance(depth, TransposedWindow)
+    plane = tell_story(Windows(windows.axes[1:]), sizes[1:], frames_at_most)
+    reach = depth.writes if isinstance(depth, TransposedWindow) else depth.taps
+    places, note = _sample(
+        [range(size if transposed else outputs[0]), range(len(plane.steps))], frames_at_most
+    )
+    verb = "writes" if transposed else "reads"
+    steps = [
+        replace(
+            plane.steps[number],
+            caption=(
+                f"depth {at} {verb} {_positions('depth', reach(at, size))}; in it {plane.steps[number].caption[0]}",
+                plane.steps[number].caption[1],
+            ),
+        )
+        for at, number in places
+    ]
+    return replace(
+        plane,
+        title=f"{_setting(windows, sizes)}: {_by(sizes)}\u00a0->\u00a0{_by(outputs)}",
+        input=replace(plane.input, label=f"one depth of {size}: {plane.input.label}"),
+        output=replace(plane.output, label=f"one depth of {outputs[0]}: {plane.output.label}"),
+        steps=steps,
+        note="some windows are shown, the first and the last among them" if note or plane.note else "",
+    )
 
 
 def _sliding_story(
