@@ -376,6 +376,11 @@ def test_a_run_killed_before_its_first_checkpoint_frees_its_folder(folder, quick
     (run.path / files.CHECKPOINT).unlink()
     with pytest.raises(RunError, match="has no checkpoint"):
         train(output=run.path, resume=True)
+    before = weights(run)
+    with pytest.raises(RunError, match="holds a run already"):  # somebody saved space; the weights are dear
+        train(quick, data=folder, output=run.path)
+    assert weights(run) == before
+    (run.path / files.METRICS).write_text("")  # now it is as a kill during start-up leaves it
     assert train(quick, data=folder, output=run.path).status == "finished"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / files.RECIPE).write_text("my own")

@@ -42,7 +42,7 @@ def animate_windows(
     Raises:
         UsageError: a suffix of another format.
         ShapeError: the window does not fit the input.
-        OutputError: a file cannot be written; then neither is.
+        OutputError: a file cannot be written; what stood in its place stays.
     Example:
         >>> import tempfile
         >>> animation, strip = animate_windows(Windows.of(2, 3), (5, 5), Path(tempfile.mkdtemp(), "k3"))

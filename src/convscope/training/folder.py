@@ -71,7 +71,10 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
     with hold_folder(path):
         # Looked at under the lock: another process may have begun a run there a moment ago. A run that was killed
         # before its first checkpoint left nothing to resume, so its folder is free.
-        if not resume and ((path / CHECKPOINT).exists() or ((path / RECIPE).exists() and not ours)):
+        came_to_something = (path / CHECKPOINT).exists() or (
+            (path / METRICS).exists() and (path / METRICS).stat().st_size > 0
+        )
+        if not resume and (came_to_something or ((path / RECIPE).exists() and not ours)):
             raise RunError(
                 f"run folder {str(path)!r} holds a run already; choose another output, or resume that run."
             )
