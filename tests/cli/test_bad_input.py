@@ -115,7 +115,7 @@ def test_one_bad_picture_among_good_ones(capsys, tmp_path, run):
         ("geometry --input 9 --kernel 3.5", "--kernel-size '3.5' is no whole number"),
         ("geometry --inptu 9", "--inptu"),
         ("geomtry --input 9", "geometry"),
-        ("look --model lenet", "unknown model 'lenet': did you mean 'lenet5'?"),
+        ("look --model lenet", "unknown model 'lenet': did you mean 'lenet5'"),
         ("look --layer hiden1", "unknown layer 'hiden1': did you mean 'hidden1'"),
         ("look --run nowhere --model mlp", "give --model or --run, not both"),
         ("look --initial", "--initial is for --run"),

@@ -31,8 +31,8 @@ def run(
     image
         A picture; without it, the packaged cat.
     model
-        A network of the zoo with random weights: random_filters (three convolutions, the default), perceptron,
-        mlp, lenet5 or small_vgg.
+        A network of the zoo with random weights, such as random_filters (three convolutions, the default), lenet5,
+        small_vgg, resnet18 or efficientnet_b0.
     run
         A run folder: its trained network, or with --initial the one it began with.
     initial

@@ -41,7 +41,7 @@ def run(
     recipe
         A named recipe: fashion-cnn (unless --model is given), fashion-mlp, fashion-lenet5, fashion-perceptron.
     model
-        A network of the zoo: perceptron, mlp, lenet5 or small_vgg.
+        A network of the zoo, such as perceptron, mlp, lenet5, small_vgg or resnet18.
     data
         fashion-mnist, or a folder with train/<class>/ and test/<class>/.
     optimizer
