@@ -11,7 +11,7 @@ SOURCE = Path(convscope.__file__).parent
 # A package may import those in earlier rows; those of its own row it may not.
 LAYERS = (
     ("errors",),
-    ("files",),
+    ("files", "display"),
     ("geometry",),
     ("signal", "kernels"),
     ("ops",),

@@ -20,15 +20,18 @@ _PACKAGES = (
     "ops",
     "report",
     "signal",
+    "trace",
     "training",
 )
 _HOMES = {
+    "Trace": "convscope.trace",
     "create_model": "convscope.models",
     "list_models": "convscope.models",
     "load_dataset": "convscope.data",
     "decode_image": "convscope.data",
     "feature_maps": "convscope.inspection",
     "filters": "convscope.inspection",
+    "explain": "convscope.inspection",
     "explain_convolution": "convscope.inspection",
     "Recipe": "convscope.training",
     "Run": "convscope.training",
@@ -39,12 +42,14 @@ _HOMES = {
 __all__ = [
     "Recipe",
     "Run",
+    "Trace",
     "__version__",
     "create_model",
     "data",
     "decode_image",
     "evaluate",
     "experiments",
+    "explain",
     "explain_convolution",
     "feature_maps",
     "filters",
@@ -57,6 +62,7 @@ __all__ = [
     "ops",
     "report",
     "signal",
+    "trace",
     "train",
     "training",
 ]
@@ -64,8 +70,9 @@ __all__ = [
 if TYPE_CHECKING:
     from convscope import data, experiments, geometry, inspection, models, nn, ops, report, signal, training
     from convscope.data import decode_image, load_dataset
-    from convscope.inspection import explain_convolution, feature_maps, filters
+    from convscope.inspection import explain, explain_convolution, feature_maps, filters
     from convscope.models import create_model, list_models
+    from convscope.trace import Trace, trace
     from convscope.training import Recipe, Run, evaluate, train
 
 

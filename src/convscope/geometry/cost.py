@@ -16,7 +16,15 @@ from convscope.geometry.integers import as_int
 from convscope.geometry.transposed import TransposedWindow
 from convscope.geometry.windows import Windows
 
-__all__ = ["LayerCost", "check_groups", "conv_cost", "conv_weight_shape", "dense_cost"]
+__all__ = [
+    "LayerCost",
+    "check_groups",
+    "conv_cost",
+    "conv_macs",
+    "conv_weight_shape",
+    "dense_cost",
+    "matmul_macs",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,28 @@ def conv_weight_shape(
     return (out_channels, in_channels // groups, *kernel_size)
 
 
+def conv_macs(batch_size: int, places: Sequence[int], weight_shape: Sequence[int]) -> int:
+    """Return the MACs of a convolution that spends its whole weight once on each place of each image.
+
+    Places are output positions; of a transposed convolution input positions. Taps in the padding count.
+
+    Example:
+        >>> conv_macs(1, (112, 112), (64, 3, 7, 7))
+        118013952
+    """
+    return batch_size * prod(places) * prod(weight_shape)
+
+
+def matmul_macs(rows: int, inner: int, columns: int, batch_size: int = 1) -> int:
+    """Return the MACs of `batch_size` products of a (rows, inner) and an (inner, columns) matrix.
+
+    Example:
+        >>> matmul_macs(1, 3072, 512)
+        1572864
+    """
+    return batch_size * rows * inner * columns
+
+
 def conv_cost(
     in_channels: int,
     out_channels: int,
@@ -143,7 +173,7 @@ def conv_cost(
 
     # A convolution spends a kernel on each output; a transposed one spends it on each input.
     places = sizes if transposed else outputs
-    macs = batch_size * prod(places) * weights
+    macs = conv_macs(batch_size, places, weight_shape)
     spread = "*".join(map(str, places))
     macs_derivation = Derivation(
         "macs",
@@ -190,7 +220,7 @@ def dense_cost(
         ),
         num_params,
     )
-    macs = batch_size * in_features * out_features
+    macs = matmul_macs(batch_size, in_features, out_features)
     macs_derivation = Derivation(
         "macs",
         ("batch * in_features * out_features", f"{batch_size} * {in_features} * {out_features}", str(macs)),

@@ -1,0 +1,390 @@
+"""Watching a network run: every operator below autograd, with the module it belongs to and the tensors it joins."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convscope.trace.engines import Engine, ShapeEngine, tensors_in
+from convscope.trace.operators import OperatorInfo, operator_info
+from convscope.trace.record import Record, Ref, TensorFacts
+from convscope.trace.rules import Call, rule_of
+
+__all__ = ["Capture", "ModuleCall"]
+
+
+@dataclass(slots=True)
+class ModuleCall:
+    """One call of one module: the records made during it lie between `first` and `last`.
+
+    `outputs` are the numbers of the tensors it returned.
+    """
+
+    path: str
+    kind: str
+    call: int
+    depth: int
+    first: int
+    last: int = -1
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A live tensor, the value it now holds, and the view it is of another."""
+
+    tensor: weakref.ref[Tensor]
+    value: int
+    parent: _Held | None = None
+    view: int | None = None  # record that made the view
+
+
+@dataclass(slots=True)
+class _Names:
+    modules: dict[int, str] = field(default_factory=dict)
+    tensors: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+class Capture(TorchDispatchMode):
+    """Records what runs inside it; `values` keeps tensors of the records whose module `keep` accepts."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        engine: Engine,
+        copies: dict[int, tuple[Tensor, Tensor]],
+        keep: set[str] | None = None,
+        keep_all: bool = False,
+    ) -> None:
+        super().__init__()
+        self.engine = engine
+        self.timed = not isinstance(engine, ShapeEngine)
+        self.copies = copies
+        self.keep, self.keep_all = keep or set(), keep_all
+        self.records: list[Record] = []
+        self.tensors: list[TensorFacts] = []
+        self.values: dict[int, Tensor] = {}
+        self.not_counted: dict[str, int] = {}
+        self.calls: list[ModuleCall] = []
+        self.stack: list[ModuleCall] = []
+        self.failed: tuple[str, tuple[tuple[int, ...], ...]] | None = None
+        self._held: dict[int, _Held] = {}
+        self._storages: dict[int, list[_Held]] = {}
+        self._kept_by_storage: dict[int, set[int]] = {}
+        self._seen_parameters: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._alive: list[Any] = []  # modules made on the way, so that no id is given twice
+        self._names = _Names()
+        self._sizes: dict[str, int] = {}
+        self._parameters_of: dict[int, tuple[str, ...]] = {}
+        for path, module in network.named_modules():
+            self._names.modules[id(module)] = path
+        for name, parameter in network.named_parameters():
+            self._names.tensors[id(parameter)] = ("parameter", name)
+            self._sizes[name] = parameter.numel()
+        for name, buffer in network.named_buffers():
+            self._names.tensors[id(buffer)] = ("buffer", name)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch not to wrap the handler for its compiler, which would import the compiler: 0.9 s."""
+        return False
+
+    # Modules ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow which module is at work; no hook of the network's own is touched."""
+        handles = (
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave),
+        )
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        path = self._names.modules.get(id(module))
+        if path is None:
+            # A module that is no part of the network: made on the way, or held in a plain list.
+            path = f"{self.stack[-1].path}.({type(module).__name__})" if self.stack else ""
+            self._names.modules[id(module)] = path
+            self._alive.append(module)
+        call = self._counts.get(path, 0)
+        self._counts[path] = call + 1
+        entry = ModuleCall(path, type(module).__name__, call, len(self.stack), len(self.records))
+        entry.inputs = tuple(self.value_of(tensor) for tensor in tensors_in(args))
+        self.stack.append(entry)
+        self.calls.append(entry)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        path = self._names.modules.get(id(module))
+        while self.stack:
+            entry = self.stack.pop()
+            entry.last = len(self.records) - 1
+            if entry.path == path:
+                entry.outputs = tuple(self.value_of(tensor) for tensor in tensors_in(_plain(output)))
+                return
+
+    # Operators ----------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operator and write down what it did."""
+        kwargs = kwargs or {}
+        info = operator_info(func)
+        if func.namespace == "prim" or info.name in ("aten.is_same_size", "aten.sym_size"):
+            return func(*args, **kwargs)
+        if info.composite and rule_of(info.name) is None:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        bound = info.bind(args, kwargs)
+        noted = {name: self._refs(given) for name, given in bound.items()}
+        inputs = tuple(ref.value for given in noted.values() for ref in _refs_in(given))
+        changed = [tensor for name in info.written for tensor in tensors_in(bound.get(name))]
+        if changed:
+            self._protect(changed)
+        keep = self.timed and self._wanted()
+        if keep:
+            self._keep(inputs, bound)
+        if self.timed and changed:
+            self._copy_parameters(changed)
+        try:
+            start = time.perf_counter()
+            result = self.engine.run(func, info, args, kwargs)
+            seconds = time.perf_counter() - start
+        except Exception:
+            if self.failed is None:
+                shapes = tuple(self.tensors[index].shape for index in inputs)
+                self.failed = (info.name, shapes)
+            raise
+        viewed = next(iter(tensors_in(list(bound.values()))), None) if info.kind == "view" else None
+        self._note(info, noted, inputs, result, seconds if self.timed else None, keep, bool(changed), viewed)
+        return result
+
+    def _note(
+        self,
+        info: OperatorInfo,
+        noted: dict[str, Any],
+        inputs: tuple[int, ...],
+        result: Any,
+        seconds: float | None,
+        keep: bool,
+        changed: bool,
+        viewed: Tensor | None,
+    ) -> None:
+        index = len(self.records)
+        made = tensors_in(result)
+        outputs = tuple(self._new_value(tensor, "activation", producer=index) for tensor in made)
+        record = self._add_record(info.name, info.overload, noted, inputs, outputs, seconds)
+        if info.kind == "inplace" and changed:
+            for tensor, value in zip(made, outputs, strict=True):
+                self._overwrite(tensor, value)
+        else:
+            for tensor, value in zip(made, outputs, strict=True):
+                parent = self._entry(viewed) if viewed is not None else None
+                self._hold(tensor, value, parent, record.index if parent else None)
+        if info.kind == "view" or record.operator == "aten.clone":
+            self._inherit_parameters(inputs, outputs)
+        if keep:
+            for tensor, value in zip(made, outputs, strict=True):
+                self._store(value, tensor)
+
+    def _add_record(
+        self,
+        operator: str,
+        overload: str,
+        arguments: dict[str, Any],
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        seconds: float | None,
+    ) -> Record:
+        place = self.stack[-1] if self.stack else None
+        rule = rule_of(operator)
+        parameters = tuple(
+            dict.fromkeys(name for value in inputs for name in self._parameters_of.get(value, ()))
+        )
+        record = Record(
+            index=len(self.records),
+            name="",
+            operator=operator,
+            overload=overload,
+            path=place.path if place else "",
+            kind=place.kind if place else "",
+            call=place.call if place else 0,
+            inputs=inputs,
+            outputs=outputs,
+            arguments=arguments,
+            parameters=parameters,
+            seconds=seconds,
+            hidden=rule is not None and rule.hidden,
+            counted=rule is not None,
+        )
+        if parameters and not record.hidden:
+            for name in parameters:
+                if name not in self._seen_parameters:
+                    self._seen_parameters.add(name)
+                    record.num_params += self._sizes[name]
+        if rule is None:
+            self.not_counted[operator] = self.not_counted.get(operator, 0) + 1
+        elif rule.cost is not None:
+            cost = rule.cost(Call(record, self.tensors))
+            record.macs, record.element_ops = cost.macs, cost.element_ops
+        if not record.hidden:
+            touched = dict.fromkeys((*inputs, *outputs))
+            record.bytes_moved = sum(self.tensors[value].size_bytes for value in touched)
+        self.records.append(record)
+        return record
+
+    # Tensors ------------------------------------------------------------------------------------------------
+
+    def add_input(self, tensor: Tensor, name: str) -> int:
+        """Make a tensor known as an input of the network."""
+        value = self._new_value(tensor, "input", name)
+        self._hold(tensor, value)
+        return value
+
+    def _new_value(
+        self, tensor: Tensor, kind: Any = "activation", name: str = "", producer: int | None = None
+    ) -> int:
+        index = len(self.tensors)
+        self.tensors.append(TensorFacts(index, tuple(tensor.shape), tensor.dtype, kind, name, producer))
+        return index
+
+    def _hold(
+        self, tensor: Tensor, value: int, parent: _Held | None = None, view: int | None = None
+    ) -> _Held:
+        held = _Held(weakref.ref(tensor), value, parent, view)
+        self._held[id(tensor)] = held
+        if parent is not None:
+            root = parent
+            self._storages.setdefault(_storage(tensor), [root] if root else []).append(held)
+        return held
+
+    def _entry(self, tensor: Tensor) -> _Held | None:
+        held = self._held.get(id(tensor))
+        return held if held is not None and held.tensor() is tensor else None
+
+    def value_of(self, tensor: Tensor) -> int:
+        """Return the number of the value that a tensor holds now; a tensor never met is the network's own."""
+        held = self._entry(tensor)
+        if held is not None:
+            return held.value
+        kind, name = self._names.tensors.get(id(tensor), ("constant", ""))
+        value = self._new_value(tensor, kind, name)
+        self._hold(tensor, value)
+        if kind == "parameter":
+            self._parameters_of[value] = (name,)
+        elif kind == "constant":
+            self._alive.append(tensor)
+        return value
+
+    def _refs(self, given: Any) -> Any:
+        if isinstance(given, Tensor):
+            return Ref(self.value_of(given))
+        if isinstance(given, (list, tuple)) and any(isinstance(entry, Tensor) for entry in given):
+            return tuple(self._refs(entry) for entry in given)
+        return given
+
+    def _inherit_parameters(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        names = self._parameters_of.get(inputs[0]) if inputs else None
+        if names:
+            for value in outputs:
+                self._parameters_of[value] = names
+
+    # Changes in place ---------------------------------------------------------------------------------------
+
+    def _overwrite(self, tensor: Tensor, value: int) -> None:
+        """Give a changed tensor its new value, and what shares its memory theirs."""
+        held = self._entry(tensor) or self._hold(tensor, value)
+        held.value = value
+        chain = [held]
+        while chain[-1].parent is not None:
+            part, base = chain[-1], chain[-1].parent
+            view = self.records[part.view] if part.view is not None else None
+            if view is None:
+                break
+            facts = self.tensors[base.value]
+            new = len(self.tensors)
+            self.tensors.append(
+                TensorFacts(new, facts.shape, facts.dtype, "activation", "", len(self.records))
+            )
+            arguments = {"base": Ref(base.value), "part": Ref(part.value), "view": Call(view, self.tensors)}
+            self._add_record("convscope.write", "", arguments, (base.value, part.value), (new,), None)
+            base.value = new
+            chain.append(base)
+        for other in self._storages.get(_storage(tensor), []):
+            if any(other is entry for entry in chain) or other.parent is None or other.view is None:
+                continue
+            if other.tensor() is None:
+                continue
+            view = self.records[other.view]
+            facts = self.tensors[other.value]
+            new = len(self.tensors)
+            self.tensors.append(
+                TensorFacts(new, facts.shape, facts.dtype, "activation", "", len(self.records))
+            )
+            source = other.parent.value
+            first = next(name for name, given in view.arguments.items() if isinstance(given, Ref))
+            arguments = {**view.arguments, first: Ref(source)}
+            self._add_record(view.operator, view.overload, arguments, (source,), (new,), None)
+            other.value = new
+
+    def _protect(self, changed: list[Tensor]) -> None:
+        """Copy kept tensors that share memory with one about to change."""
+        for tensor in changed:
+            for value in self._kept_by_storage.pop(_storage(tensor), ()):
+                self.values[value] = self.values[value].clone()
+
+    def _copy_parameters(self, changed: list[Tensor]) -> None:
+        for tensor in changed:
+            if id(tensor) in self._names.tensors and id(tensor) not in self.copies:
+                self.copies[id(tensor)] = (tensor, tensor.detach().clone())
+
+    # Values -------------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> bool:
+        return self.keep_all or any(entry.path in self.keep for entry in self.stack)
+
+    def _keep(self, inputs: tuple[int, ...], bound: dict[str, Any]) -> None:
+        for tensor, value in zip(tensors_in(list(bound.values())), inputs, strict=True):
+            self._store(value, tensor)
+
+    def _store(self, value: int, tensor: Tensor) -> None:
+        if value not in self.values:
+            self.values[value] = tensor.detach()
+            self._kept_by_storage.setdefault(_storage(tensor), set()).add(value)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _refs_in(given: Any) -> Iterator[Ref]:
+    if isinstance(given, Ref):
+        yield given
+    elif isinstance(given, tuple):
+        for entry in given:
+            yield from _refs_in(entry)
+
+
+def _plain(output: Any) -> Any:
+    return dict(output) if isinstance(output, Mapping) else output

@@ -1,0 +1,178 @@
+"""How a traced operator runs: for real, or on meta tensors that have a shape and no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope.errors import UsageError
+from convscope.trace.meta_shapes import SHORTCUTS
+from convscope.trace.operators import OperatorInfo
+
+__all__ = ["Engine", "RealEngine", "ShapeEngine", "tensors_in"]
+
+_SMALL = 65_536  # elements: constants up to this size are really computed in a shape-only trace
+_META = torch.device("meta")
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors among arguments, which may stand in lists and dicts."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for entry in value.values() for tensor in tensors_in(entry)]
+    if isinstance(value, (list, tuple)):
+        return [tensor for entry in value for tensor in tensors_in(entry)]
+    return []
+
+
+class RealEngine:
+    """Runs every operator as it is."""
+
+    def run(
+        self, func: Callable[..., Any], info: OperatorInfo, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return what the operator returns."""
+        return func(*args, **kwargs)
+
+
+class ShapeEngine:
+    """Runs operators on meta tensors; the network's own tensors get a meta twin when they meet one.
+
+    Small constants that depend on no input (index tables, `torch.arange`) are computed, so that control flow may
+    read them. Results are remembered by shapes, strides and settings, so a block that repeats costs little.
+    """
+
+    _results: dict[Any, Any] = {}  # noqa: RUF012  shared by all traces: shapes in, shapes out
+
+    def __init__(self) -> None:
+        self._twins: dict[int, tuple[Tensor, Tensor]] = {}
+        self._born: dict[int, Tensor] = {}
+
+    def run(
+        self, func: Callable[..., Any], info: OperatorInfo, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return tensors of the right shape, stride and type, or a computed constant."""
+        tensors = tensors_in((args, kwargs))
+        if not tensors:
+            return self._create(func, info, args, kwargs)
+        if all(tensor.device != _META and id(tensor) not in self._twins for tensor in tensors) and (
+            self._may_compute(info, args, kwargs, tensors)
+        ):
+            result = func(*args, **kwargs)
+            self._born.update((id(tensor), tensor) for tensor in tensors_in(result))
+            return result
+        if info.name == "aten._local_scalar_dense":
+            raise UsageError(
+                "the network reads a value (`.item()`, `if tensor:`), and a shape has none; give a real tensor.",
+                call="trace",
+            )
+        lowered = tuple(map(self._lower, args))
+        named = {key: self._lower(value) for key, value in kwargs.items()}
+        if named.get("device") is not None:
+            named["device"] = _META
+        shortcut = SHORTCUTS.get(info.name)
+        made = None
+        if shortcut is not None and (info.kind == "fresh" or tensors[0].device == _META):
+            made = shortcut(info.bind(lowered, named))
+        if made is not None:
+            return made
+        if info.kind == "fresh":
+            return self._remembered(func, lowered, named)
+        result = func(*lowered, **named)
+        if info.kind == "view":
+            return result
+        # An operator in place returns the very tensor it was given.
+        given = {id(new): old for old, new in zip(tensors, tensors_in((lowered, named)), strict=True)}
+        if isinstance(result, Tensor):
+            return given.get(id(result), result)
+        if isinstance(result, (tuple, list)):
+            return type(result)(given.get(id(entry), entry) for entry in result)
+        return result
+
+    def _create(
+        self, func: Callable[..., Any], info: OperatorInfo, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        size = info.bind(args, kwargs).get("size")
+        count = 1
+        for length in size if isinstance(size, (list, tuple)) else ():
+            count *= int(length)
+        if count > _SMALL:
+            kwargs = {**kwargs, "device": _META}
+        result = func(*args, **kwargs)
+        self._born.update((id(tensor), tensor) for tensor in tensors_in(result) if tensor.device != _META)
+        return result
+
+    def _may_compute(
+        self, info: OperatorInfo, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
+    ) -> bool:
+        if info.kind == "view":
+            return True
+        if info.written:
+            bound = info.bind(args, kwargs)
+            return all(
+                id(tensor) in self._born for name in info.written for tensor in tensors_in(bound.get(name))
+            )
+        return all(tensor.numel() <= _SMALL for tensor in tensors)
+
+    def _lower(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if value.device == _META:
+                return value
+            known = self._twins.get(id(value))
+            if known is None:
+                # detached, because a leaf that wants a gradient may not be changed in place
+                twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=_META)
+                known = self._twins[id(value)] = (value, twin)
+            return known[1]
+        if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
+            return type(value)(map(self._lower, value))
+        return value
+
+    def _remembered(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            key = (func, _written(args), _written(tuple(kwargs.items())))
+            known = self._results.get(key)
+        except TypeError:  # an argument without a hash
+            return func(*args, **kwargs)
+        if known is None:
+            result = func(*args, **kwargs)
+            known = _described(result)
+            if known is None:
+                return result
+            if len(self._results) > 20_000:
+                self._results.clear()
+            self._results[key] = known
+            return result
+        single, entries = known
+        made = tuple(
+            None if entry is None else torch.empty_strided(entry[0], entry[1], dtype=entry[2], device=_META)
+            for entry in entries
+        )
+        return made[0] if single else made
+
+
+Engine = RealEngine | ShapeEngine
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return (value.shape, value.stride(), value.dtype)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_written, value))
+    return (type(value), value)
+
+
+def _described(result: Any) -> tuple[bool, tuple[Any, ...]] | None:
+    """Return how to make the result again, or None where it is no tensor or tuple of tensors."""
+    entries = (result,) if isinstance(result, Tensor) else result
+    if not isinstance(entries, tuple):
+        return None
+    if not all(entry is None or isinstance(entry, Tensor) for entry in entries):
+        return None
+    return isinstance(result, Tensor), tuple(
+        None if entry is None else (entry.shape, entry.stride(), entry.dtype) for entry in entries
+    )

@@ -1,0 +1,612 @@
+"""A network on an input, as a graph of operator records."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope.display import Shown
+from convscope.errors import ShapeError, UnknownNameError, UsageError
+from convscope.geometry import AxisField, TableField
+from convscope.trace.capture import Capture, ModuleCall
+from convscope.trace.engines import RealEngine, ShapeEngine, tensors_in
+from convscope.trace.failure import refusal
+from convscope.trace.fields import Fields, FieldState, Source
+from convscope.trace.guard import Mode, unchanged
+from convscope.trace.naming import name_records
+from convscope.trace.receptive_field import ReceptiveField, receptive_field_of, support_of
+from convscope.trace.record import Record, TensorFacts
+from convscope.trace.rules import Call, rule_of
+
+__all__ = ["Trace", "trace"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Shown):
+    """What a network did with one input: operators, tensors between them, modules around them.
+
+    Attributes:
+        records: every operator call in order; `hidden` ones only rename elements.
+        tensors: every tensor, by number; an operator in place makes a new one.
+        calls: every module call, in the order in which they began.
+        outputs: numbers of the tensors that the network returned.
+        not_counted: operators without a rule, and how often each ran; their cost is in no total.
+        num_params: elements of the network's distinct parameters, tied ones once, unused ones too.
+        values: the kept tensors by number; empty for a shape-only trace.
+        has_values: whether the network ran on a real tensor.
+    """
+
+    network: nn.Module = field(repr=False)
+    records: tuple[Record, ...]
+    tensors: tuple[TensorFacts, ...]
+    calls: tuple[ModuleCall, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    not_counted: dict[str, int]
+    num_params: int
+    num_buffers: int
+    mode: Mode
+    values: dict[int, Tensor] = field(repr=False)
+    has_values: bool
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]] = field(repr=False)
+    _random_state: Tensor = field(repr=False)
+    _versions: tuple[tuple[int, int], ...] = field(repr=False)
+    _fields: dict[str, Fields] = field(default_factory=dict, repr=False)
+    _replays: dict[str, Trace] = field(default_factory=dict, repr=False)
+
+    # Totals -------------------------------------------------------------------------------------------------
+
+    @property
+    def macs(self) -> int:
+        """Return the multiply-accumulates of all convolutions and matrix products; FLOPs are twice that."""
+        return sum(record.macs for record in self.records)
+
+    @property
+    def element_ops(self) -> int:
+        """Return the element operations of everything that is not counted in MACs."""
+        return sum(record.element_ops for record in self.records)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Return the bytes that the operators read and write, each element once an operator."""
+        return sum(record.bytes_moved for record in self.records)
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """Return the largest sum of activations alive at once, each freed after its last reader."""
+        return _peak_bytes(self)
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the time that torch spent in the operators; None for a shape-only trace."""
+        times = [record.seconds for record in self.records if record.seconds is not None]
+        return sum(times) if times else None
+
+    @property
+    def visible(self) -> list[Record]:
+        """Return the records that compute or move something."""
+        return [record for record in self.records if not record.hidden]
+
+    @property
+    def parameter_names(self) -> dict[str, int]:
+        """Return the distinct parameters with their elements."""
+        return {name: parameter.numel() for name, parameter in self.network.named_parameters()}
+
+    @property
+    def unused_parameters(self) -> list[str]:
+        """Return the parameters that no operator read."""
+        used = {name for record in self.records for name in record.parameters}
+        return [name for name in self.parameter_names if name not in used]
+
+    # Names --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Return the tensor that each name stands for: outputs of modules, of records, the inputs and outputs."""
+        places: dict[str, int] = {self.tensors[number].name: number for number in self.inputs}
+        for place, number in enumerate(self.outputs):
+            places[f"output{place}" if len(self.outputs) > 1 else "output"] = number
+        for entry in self.calls:
+            if entry.outputs and entry.path:
+                places.setdefault(
+                    f"{entry.path}#{entry.call}" if entry.call else entry.path, entry.outputs[0]
+                )
+        for record in self.records:
+            if record.outputs:
+                places.setdefault(record.name, record.outputs[0])
+        return places
+
+    @property
+    def layers(self) -> list[str]:
+        """Return the names of modules and operators that `explain` and `receptive_field` take.
+
+        Bookkeeping, such as a `view`, has a name too (`trace.records`), and so have the network's `input` and
+        `output`.
+        """
+        hidden = {record.name for record in self.records if record.hidden}
+        return [name for name in self._places if name not in hidden]
+
+    def tensor_of(self, layer: str, call: str = "trace") -> TensorFacts:
+        """Return the tensor that a module or an operator returned.
+
+        Args:
+            layer: a module's path, `path#1` for its second call; or a record's name.
+        Raises:
+            UnknownNameError: no such layer in this trace; the nearest names are told.
+        """
+        number = self._places.get(layer)
+        if number is None:
+            raise UnknownNameError("layer", layer, self.layers, call=call)
+        return self.tensors[number]
+
+    def producer(self, number: int) -> Record | None:
+        """Return the record that made a tensor; None for inputs and parameters."""
+        index = self.tensors[number].producer
+        return None if index is None else self.records[index]
+
+    def record(self, name: str) -> Record:
+        """Return a record by its name."""
+        for record in self.records:
+            if record.name == name:
+                return record
+        raise UnknownNameError("operator", name, [r.name for r in self.visible], call="trace")
+
+    @cached_property
+    def consumers(self) -> dict[int, tuple[int, ...]]:
+        """Return for each tensor the records that read it."""
+        found: dict[int, list[int]] = {}
+        for record in self.records:
+            for number in dict.fromkeys(record.inputs):
+                found.setdefault(number, []).append(record.index)
+        return {number: tuple(indices) for number, indices in found.items()}
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """Return the pairs (record, record that reads it), views passed over; inputs are -1, -2, ..."""
+        origin: dict[int, tuple[int, ...]] = {n: (-1 - place,) for place, n in enumerate(self.inputs)}
+        edges: dict[tuple[int, int], None] = {}
+        for record in self.records:
+            sources = tuple(dict.fromkeys(s for number in record.inputs for s in origin.get(number, ())))
+            if not record.hidden:
+                edges.update(((source, record.index), None) for source in sources)
+                sources = (record.index,)
+            for number in record.outputs:
+                origin[number] = sources
+        return tuple(edges)
+
+    # Receptive fields ---------------------------------------------------------------------------------------
+
+    def fields(self, kind: type[AxisField] | type[TableField] = AxisField) -> Fields:
+        """Return what every tensor sees of the inputs, worked out once.
+
+        With `TableField` the fields are those in this very input: cut at its borders, and at those of every map
+        on the way.
+        """
+        if kind.__name__ not in self._fields:
+            self._fields[kind.__name__] = _propagate(self, kind)
+        return self._fields[kind.__name__]
+
+    def receptive_field(self, layer: str) -> ReceptiveField:
+        """Return size, stride and padding of what one position of a layer sees of the input, an entry an axis.
+
+        Exact for convolution, transposed, pooling, padding of any kind, crops, interpolation, branches and their
+        joins. Global operations (squeeze-and-excite, attention, image pooling) are told beside the local field.
+
+        Args:
+            layer: as in `tensor_of`.
+        Raises:
+            UnknownNameError: no such layer.
+        Source:
+            Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.MaxPool2d(3, 2, 1))
+            >>> print(trace(net, (1, 3, 64, 64)).receptive_field("1"))
+            1: 11 pixels along height and width, stride 4, padding 5
+        """
+        facts = self.tensor_of(layer, "receptive_field")
+        return receptive_field_of(layer, facts, self.fields(), self.tensors, self.inputs)
+
+    def support(self, layer: str, at: Sequence[int]) -> dict[Source, tuple[int, int] | None]:
+        """Return the input pixels that one value of a layer sees in this input: (first, last) an input axis.
+
+        Keys are (input number, axis). None where nothing is seen.
+
+        Args:
+            at: the place in the layer's output, one index an axis.
+        Example:
+            >>> net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1))
+            >>> trace(net, (1, 1, 8, 8)).support("1", (0, 0, 0, 4))
+            {(0, 2): (0, 2), (0, 3): (2, 6)}
+        """
+        facts = self.tensor_of(layer, "support")
+        return support_of(facts, check_place(facts.shape, at, layer, "support"), self.fields(TableField))
+
+    # Values -------------------------------------------------------------------------------------------------
+
+    def with_values(self, layers: Sequence[str] | None = None) -> Trace:
+        """Run the network again on the same input, with the same random numbers, and keep values.
+
+        Args:
+            layers: modules whose operators' inputs and outputs are kept; all of them by default.
+        Raises:
+            UsageError: this trace was made from a shape.
+        """
+        if not self.has_values:
+            raise UsageError(
+                "this trace was made from a shape and has no values; trace a real tensor.", call="trace"
+            )
+        before = torch.get_rng_state()
+        try:
+            torch.set_rng_state(self._random_state)
+            args, kwargs = self._arguments
+            return _run(self.network, args, kwargs, self.mode, layers, keep_all=layers is None)
+        finally:
+            torch.set_rng_state(before)
+
+    def replayed(self, number: int | None = None) -> Trace:
+        """Return this trace with the values behind one tensor, or behind all: itself, or a second run's.
+
+        Raises:
+            UsageError: the trace has no values, or the weights are no longer those that it ran with.
+        """
+        if self._versions != _versions_of(self.network):
+            raise UsageError(
+                "the network's weights have changed since the trace; trace it again.", call="trace"
+            )
+        if number is not None and self._has_behind(number):
+            return self
+        if "all" not in self._replays:
+            kept = all(
+                n in self.values for n in range(len(self.tensors)) if self.tensors[n].kind != "parameter"
+            )
+            self._replays["all"] = self if kept else self.with_values()
+        return self._replays["all"]
+
+    def _has_behind(self, number: int) -> bool:
+        """Tell whether a tensor and what it was made of, views passed over, were kept."""
+        while True:
+            record = self.producer(number)
+            if record is None or number not in self.values:
+                return number in self.values
+            if not record.hidden or not record.inputs:
+                return all(n in self.values for n in record.inputs)
+            number = record.inputs[0]
+
+    def support_at(self, number: int, at: tuple[int, ...]) -> dict[Source, tuple[int, int] | None]:
+        """Return what one element of any tensor sees; see `support`."""
+        return support_of(self.tensors[number], at, self.fields(TableField))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return totals, records, edges and receptive fields as plain values for JSON."""
+        fields = self.fields()
+        return {
+            "network": type(self.network).__name__,
+            "inputs": [
+                {"name": self.tensors[n].name, "shape": list(self.tensors[n].shape)} for n in self.inputs
+            ],
+            "outputs": [list(self.tensors[n].shape) for n in self.outputs],
+            "mode": self.mode,
+            "num_params": self.num_params,
+            "num_buffers": self.num_buffers,
+            "macs": self.macs,
+            "flops": 2 * self.macs,
+            "element_ops": self.element_ops,
+            "bytes_moved": self.bytes_moved,
+            "peak_bytes": self.peak_bytes,
+            "seconds": self.seconds,
+            "not_counted": dict(self.not_counted),
+            "unused_parameters": self.unused_parameters,
+            "records": [
+                {
+                    "index": record.index,
+                    "name": record.name,
+                    "operator": record.operator,
+                    "path": record.path,
+                    "module": record.kind,
+                    "call": record.call,
+                    "input_shapes": [list(self.tensors[n].shape) for n in record.inputs],
+                    "output_shapes": [list(self.tensors[n].shape) for n in record.outputs],
+                    "parameters": list(record.parameters),
+                    "num_params": record.num_params,
+                    "macs": record.macs,
+                    "element_ops": record.element_ops,
+                    "bytes_moved": record.bytes_moved,
+                    "seconds": record.seconds,
+                    "receptive_field": receptive_field_of(
+                        record.name, self.tensors[record.outputs[0]], fields, self.tensors, self.inputs
+                    ).to_dict()
+                    if record.outputs
+                    else None,
+                }
+                for record in self.visible
+            ],
+            "edges": [list(edge) for edge in self.edges],
+        }
+
+    def __str__(self) -> str:
+        shapes = ", ".join("x".join(map(str, self.tensors[n].shape)) for n in self.inputs)
+        return (
+            f"{type(self.network).__name__} on {shapes}: {len(self.visible)} operators, "
+            f"{self.num_params:,} parameters, {self.macs:,} MACs"
+        )
+
+
+def check_place(shape: tuple[int, ...], at: Sequence[int], layer: str, call: str) -> tuple[int, ...]:
+    """Return `at` as a full index of a tensor; a leading batch index of 0 may be left out.
+
+    Raises:
+        ShapeError: it is outside; the valid range is told.
+    """
+    place = tuple(at)
+    if len(place) == len(shape) - 1:
+        place = (0, *place)
+    whole = all(isinstance(index, int) and not isinstance(index, bool) for index in place)
+    if (
+        len(place) != len(shape)
+        or not whole
+        or not all(0 <= index < size for index, size in zip(place, shape, strict=True))
+    ):
+        valid = ", ".join(f"0 to {size - 1}" for size in shape)
+        raise ShapeError(
+            f"at {tuple(at)} is outside {layer!r}, whose output has the shape {shape}; valid along each axis: {valid} "
+            "(the leading batch index may be left out).",
+            call=call,
+        )
+    return place
+
+
+def trace(
+    network: nn.Module,
+    input: Any,
+    *,
+    layers: Sequence[str] | None = None,
+    mode: Mode = "same",
+    dtype: torch.dtype | None = None,
+) -> Trace:
+    """Run a network once and write down every operator: shapes, parameters, MACs, edges, receptive fields.
+
+    A shape runs on meta tensors: no activation is allocated and nothing computed. A real tensor runs for real, and
+    each operator is timed. The network, its hooks, modes, buffers and torch's random state are as before afterwards,
+    also when it raises.
+
+    Args:
+        input: a shape such as (1, 3, 224, 224), or a tensor; a tuple of them for several positional arguments, a
+            dict for keyword arguments (or for a network whose forward takes one dict), a list where it takes a list.
+        layers: modules whose inputs and outputs are kept, before an operation in place changes them; `explain` runs
+            the network again for what was not kept.
+        mode: run in `train` or `eval` mode, or in the one the network is in.
+        dtype: of inputs given as shapes; by default that of the network's parameters.
+    Raises:
+        UsageError: no module, an input that is neither, a network that reads values of a shape.
+        ShapeError: the network cannot take this input: the first operator that fails, and sizes that fit.
+        UnknownNameError: a name in `layers` that the network does not have.
+    Cost:
+        A shape: about 0.1 to 0.3 ms an operator. A tensor: the forward pass and about 0.1 ms an operator.
+    Example:
+        >>> t = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (1, 3, 32, 32))
+        >>> [(record.name, record.macs) for record in t.records]
+        [('0', 194400), ('1', 0)]
+        >>> t.num_params, t.receptive_field("1").size
+        (224, (3, 3))
+    """
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"got a {type(network).__name__}; give a torch.nn.Module.", call="trace")
+    if mode not in ("same", "train", "eval"):
+        raise UnknownNameError("mode", mode, ("same", "train", "eval"), call="trace")
+    if layers is not None:
+        known = dict(network.named_modules())
+        for name in layers:
+            if name not in known:
+                raise UnknownNameError("layer", name, [key for key in known if key], call="trace")
+    if dtype is None:
+        floating = (p.dtype for p in network.parameters() if p.dtype.is_floating_point)
+        dtype = next(floating, torch.float32)
+    args, kwargs = _arguments(network, _materialised(input, dtype))
+    return _run(network, args, kwargs, mode, layers)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and bool(value) and all(type(length) is int for length in value)
+
+
+def _materialised(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor):
+        return value
+    if _is_shape(value):
+        if min(value) < 0:
+            raise ShapeError(f"input shape {tuple(value)} has a negative length.", call="trace")
+        return torch.empty(tuple(value), dtype=dtype, device="meta")
+    if isinstance(value, dict):
+        return {key: _materialised(entry, dtype) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)) and value:
+        return type(value)(_materialised(entry, dtype) for entry in value)
+    if isinstance(value, (int, float, bool, str)) or value is None:
+        return value
+    raise UsageError(
+        f"the input is a {type(value).__name__}; give a shape such as (1, 3, 224, 224), a tensor, or a tuple or dict "
+        "of them.",
+        call="trace",
+    )
+
+
+def _arguments(network: nn.Module, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what to call the network with."""
+    if not tensors_in(value):
+        raise UsageError("the input holds no tensor and no shape.", call="trace")
+    if isinstance(value, Tensor):
+        return (value,), {}
+    try:
+        accepted = inspect.signature(network.forward).parameters.values()
+    except (TypeError, ValueError):
+        accepted = ()
+    positional = [p for p in accepted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    starred = any(p.kind is p.VAR_POSITIONAL for p in accepted)
+    if isinstance(value, dict):
+        names = {p.name for p in accepted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if set(value) <= names or any(p.kind is p.VAR_KEYWORD for p in accepted):
+            return (), value
+        return (value,), {}
+    if isinstance(value, list) and len(positional) == 1 and not starred:
+        return (value,), {}
+    return tuple(value), {}
+
+
+def _cloned(value: Any, meta: bool) -> Any:
+    """Return the input once more, so that an operator in place changes no tensor of the caller's."""
+    if isinstance(value, Tensor):
+        if not meta:
+            return value.detach().clone()
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    if isinstance(value, dict):
+        return {key: _cloned(entry, meta) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_cloned(entry, meta) for entry in value)
+    return value
+
+
+def _named_tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    if isinstance(value, dict):
+        return [pair for key, entry in value.items() for pair in _named_tensors(entry, str(key))]
+    if isinstance(value, (tuple, list)):
+        return [pair for place, entry in enumerate(value) for pair in _named_tensors(entry, f"{name}{place}")]
+    return []
+
+
+def _run(
+    network: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    mode: Mode,
+    layers: Sequence[str] | None,
+    *,
+    keep_all: bool = False,
+) -> Trace:
+    given = tensors_in((args, kwargs))
+    shapes_only = any(tensor.device.type == "meta" for tensor in given)
+    random_state = torch.get_rng_state()
+    with unchanged(network, mode, values=not shapes_only) as copies:
+        positional, named = _cloned(args, shapes_only), _cloned(kwargs, shapes_only)
+        engine = ShapeEngine() if shapes_only else RealEngine()
+        capture = Capture(network, engine, copies, set(layers or ()), keep_all)
+        single = len(given) == 1
+        inputs = tuple(
+            capture.add_input(tensor, "input" if single else name)
+            for name, tensor in [*_named_tensors(positional, "input"), *_named_tensors(named, "input")]
+        )
+        try:
+            with torch.no_grad(), capture.watching():
+                result = network(*positional, **named)
+        except Exception as error:
+            raise refusal(network, args, kwargs, mode, capture, error) from error
+        outputs = tuple(capture.value_of(tensor) for tensor in tensors_in(_plain(result)))
+    name_records(capture.records, capture.calls, capture.tensors)
+    return Trace(
+        network=network,
+        records=tuple(capture.records),
+        tensors=tuple(capture.tensors),
+        calls=tuple(capture.calls),
+        inputs=inputs,
+        outputs=outputs,
+        not_counted=capture.not_counted,
+        num_params=sum(parameter.numel() for parameter in network.parameters()),
+        num_buffers=sum(buffer.numel() for buffer in network.buffers()),
+        mode=mode,
+        values=capture.values,
+        has_values=not shapes_only,
+        _arguments=(args, kwargs),
+        _random_state=random_state,
+        _versions=_versions_of(network),
+    )
+
+
+def _versions_of(network: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Return what changes when a parameter is changed in place or replaced."""
+    return tuple((id(parameter), parameter._version) for parameter in network.parameters())
+
+
+def _plain(result: Any) -> Any:
+    """Return a mapping or a dataclass of outputs as a dict."""
+    if hasattr(result, "items") and not isinstance(result, dict):
+        return dict(result.items())
+    if not isinstance(result, (Tensor, list, tuple, dict)) and hasattr(result, "__dict__"):
+        return vars(result)
+    return result
+
+
+def _propagate(found: Trace, kind: type[AxisField] | type[TableField]) -> Fields:
+    tensors = list(found.tensors)
+    states: dict[int, FieldState] = {}
+    inputs = [tensors[number] for number in found.inputs]
+    # The first axis of an image without batch axis is a channel, that of a signal with one too: which of the two
+    # a tensor of three axes is, the first convolution tells.
+    channel_axes = {(place, 1) for place, facts in enumerate(inputs) if len(facts.shape) == 3}
+    fields = Fields(kind, states, channel_axes)
+    for facts in tensors:
+        if facts.producer is None:
+            states[facts.index] = fields.blank(facts.shape)
+    for place, facts in enumerate(inputs):
+        ndim = len(facts.shape)
+        axes = range(2, ndim) if ndim > 3 else range(1, ndim) if ndim == 3 else range(0)
+        states[facts.index] = fields.identity(facts.shape, {axis: (place, axis) for axis in axes})
+    for record in found.records:
+        fields.reason = record.name or record.operator
+        rule = rule_of(record.operator)
+        given = [states[number] for number in dict.fromkeys(record.inputs)]
+        seen = [state for state in given if state.sources]
+        for number in record.outputs:
+            states[number] = fields.blank(tensors[number].shape)
+        if not seen or not record.outputs:
+            continue
+        if rule is None or rule.field is None:
+            for number in record.outputs:
+                states[number] = fields.unknown(seen, tensors[number].shape)
+            continue
+        made = rule.field(Call(record, tensors), fields)
+        results = made if isinstance(made, list) else [made]
+        states.update(zip(record.outputs, results, strict=False))
+        for number in record.outputs[len(results) :]:
+            # Statistics and indices beside the result: of the result's shape they see what it sees.
+            same = tensors[number].shape == tensors[record.outputs[0]].shape
+            states[number] = results[0] if same else fields.unknown(seen, tensors[number].shape)
+    return fields
+
+
+def _peak_bytes(found: Trace) -> int:
+    """Return the largest sum of live activations; views share the memory of what they view."""
+    root: dict[int, int] = {}
+    for record in found.records:
+        rule = rule_of(record.operator)
+        shared = (
+            rule is not None and rule.family == "view" and record.short_operator not in ("clone", "_to_copy")
+        ) or (record.short_operator.endswith("_"))
+        for number in record.outputs:
+            root[number] = (
+                root.get(record.inputs[0], record.inputs[0]) if shared and record.inputs else number
+            )
+    last: dict[int, int] = {}
+    for record in found.records:
+        for number in (*record.inputs, *record.outputs):
+            last[root.get(number, number)] = record.index
+    for number in (*found.outputs, *found.inputs):
+        last[root.get(number, number)] = len(found.records)
+    alive = sum(found.tensors[number].size_bytes for number in found.inputs)
+    peak = alive
+    freed: dict[int, list[int]] = {}
+    for number, index in last.items():
+        freed.setdefault(index, []).append(number)
+    activations = {number for number in root.values() if found.tensors[number].producer is not None}
+    for record in found.records:
+        for number in record.outputs:
+            if root[number] == number:
+                alive += found.tensors[number].size_bytes
+        peak = max(peak, alive)
+        alive -= sum(found.tensors[n].size_bytes for n in freed.get(record.index, ()) if n in activations)
+    return peak
