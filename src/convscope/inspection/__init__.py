@@ -3,6 +3,7 @@
 from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
 from convscope.inspection.confusion import ConfusionMatrix, Mistake, confusion_matrix, mistakes
 from convscope.inspection.display import OnOneScale, min_max_image, on_one_scale
+from convscope.inspection.explanation import Explanation, explain
 from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
 from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
 
@@ -10,11 +11,13 @@ __all__ = [
     "ChannelSum",
     "ConfusionMatrix",
     "ConvolutionValue",
+    "Explanation",
     "FeatureMaps",
     "FilterBank",
     "Mistake",
     "OnOneScale",
     "confusion_matrix",
+    "explain",
     "explain_convolution",
     "feature_maps",
     "filter_banks",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,27 +10,13 @@ import torch
 from torch import Tensor
 
 from convscope.errors import ShapeError, UsageError
-from convscope.geometry import Window, Windows
+from convscope.geometry import Windows
 from convscope.ops import PaddingMode, conv1d, conv2d, conv3d, pad
+from convscope.trace.arithmetic import ChannelSum, convolution_sums
 
 __all__ = ["ChannelSum", "ConvolutionValue", "explain_convolution"]
 
 _CONV = {1: conv1d, 2: conv2d, 3: conv3d}
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelSum:
-    """What one input channel contributes: the window's values, the weights, their products, and the sum.
-
-    Shapes:
-        window, weights, products: the kernel's, float64
-    """
-
-    channel: int
-    window: Tensor
-    weights: Tensor
-    products: Tensor
-    total: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,34 +162,22 @@ def explain_convolution(
     size = tuple(input.shape[1:])
     windows = Windows.of(ndim, tuple(weight.shape[2:]), stride, padding, dilation)
     pads = windows.pads(size)
+    # The padded image makes every tap a pixel; positions are told in those of the image itself.
+    padded = pad(input.detach(), pads, padding_mode, padding_value, ndim=ndim)
+    kernels = weight.detach().flip(tuple(range(2, ndim + 2))) if flip else weight.detach()
+    inner = Windows.of(ndim, windows.kernel_size, windows.stride, 0, windows.dilation)
+    sums = convolution_sums(padded, kernels, inner, groups, at)
     positions = tuple(
-        tuple(window.taps(index, length))
-        for window, index, length in zip(windows.axes, at[1:], size, strict=True)
-        if isinstance(window, Window)
+        tuple(place - before for place in axis)
+        for axis, (before, _) in zip(sums.positions, pads, strict=True)
     )
-    padded = pad(input.detach(), pads, padding_mode, padding_value, ndim=ndim).double()
-    rows = [
-        [position + before for position in axis] for axis, (before, _) in zip(positions, pads, strict=True)
-    ]
-    kernels = weight.detach()[at[0]].double()
-    if flip:
-        kernels = kernels.flip(tuple(range(1, ndim + 1)))
-    in_group = weight.shape[1]
-    first = at[0] // (weight.shape[0] // groups) * in_group
-
-    channels = []
-    for offset in range(in_group):
-        window = torch.stack([padded[(first + offset, *tap)] for tap in itertools.product(*rows)])
-        window = window.reshape(kernels.shape[1:])
-        products = window * kernels[offset]
-        channels.append(ChannelSum(first + offset, window, kernels[offset], products, float(products.sum())))
     shift = 0.0 if bias is None else float(bias.detach()[at[0]])
     return ConvolutionValue(
         at=at,
         positions=positions,
         input_size=size,
-        channels=tuple(channels),
+        channels=sums.channels,
         bias=shift,
-        total=sum(entry.total for entry in channels) + shift,
+        total=sum(entry.total for entry in sums.channels) + shift,
         engine_value=float(output[at]),
     )

@@ -1,0 +1,174 @@
+"""Which network a command means: a name of the zoo, a run folder, or `module:callable` of the user's own code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convscope.cli.output import int_list
+from convscope.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from convscope.training import Run
+
+__all__ = ["OpenedNetwork", "open_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedNetwork:
+    """A network, what to call it, and the input that it gets when nothing else is asked.
+
+    `shape` is (N, C, H, W) or whatever was asked; None for a user's network without --input.
+    """
+
+    name: str
+    network: nn.Module
+    shape: tuple[int, ...] | None
+    run: Run | None = None
+
+    def given(self, image: Path | None = None) -> Tensor | tuple[int, ...]:
+        """Return what to trace: the picture, prepared for this network, or the shape.
+
+        Raises:
+            UsageError: neither is known.
+        """
+        if image is not None:
+            return self._prepared(image)
+        if self.shape is None:
+            raise UsageError(
+                f"{self.name!r} does not say what it takes; give --input, such as --input 1x3x224x224.",
+                call="input",
+            )
+        return self.shape
+
+    def _prepared(self, image: Path) -> Tensor:
+        from convscope.data import cat, decode_image, prepare
+
+        picture = cat() if str(image) == "cat" else decode_image(image)
+        if self.run is not None:
+            return self.run.prepare(picture)
+        if self.shape is None:
+            channels, size = 3, picture.shape[:2]
+        elif len(self.shape) != 4:
+            raise UsageError(
+                f"--image needs a network of images; --input {self.shape} is none.", call="input"
+            )
+        else:
+            channels, size = self.shape[1], self.shape[2:]
+        height, width = size
+        return prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
+
+
+def open_network(
+    spec: str, input: str | None = None, *, image: Path | None = None, seed: int = 0, train: bool = False
+) -> OpenedNetwork:
+    """Open a network, in evaluation mode unless `train`.
+
+    Args:
+        spec: a name of the zoo (random weights by `seed`), a run folder, or `module:callable`, where the callable is a
+            class or function that returns a module without arguments, or a module itself. Python finds the module
+            as it finds any, and in the current folder.
+        input: a shape such as 1x3x224x224; without the batch axis where the zoo knows the network.
+        image: a picture: without --input, a network that takes every size gets the picture's own.
+    Raises:
+        UsageError: a factory that is missing, that needs arguments, raises, or returns no module.
+        UnknownNameError: no such network; the nearest names are told.
+    Example:
+        >>> open_network("lenet5").shape
+        (1, 1, 28, 28)
+    """
+    shape = None if input is None else int_list("--input", input)
+    if ":" in spec and not Path(spec).exists():
+        opened = OpenedNetwork(spec, _from_code(spec, seed), shape)
+    elif Path(spec).is_dir():
+        from convscope.training import Run
+
+        run = Run.open(spec)
+        opened = OpenedNetwork(spec, run.network(), shape or (1, *run.facts.input_shape), run)
+    else:
+        opened = _from_zoo(spec, shape, image, seed)
+    opened.network.train(train)
+    return opened
+
+
+def _from_zoo(spec: str, shape: tuple[int, ...] | None, image: Path | None, seed: int) -> OpenedNetwork:
+    from convscope.data import cat, decode_image
+    from convscope.models import create_seeded_model, list_models, model_entry
+
+    if spec not in list_models():
+        error = UnknownNameError("model", spec, list_models())
+        raise UsageError(
+            f"{error.message} It may also be a run folder, or module:callable of your own code.",
+            call="network",
+        )
+    entry = model_entry(spec)
+    wanted = entry.input_shape if shape is None else shape[-3:]
+    if shape is None and image is not None and not entry.takes_image_size:
+        picture = cat() if str(image) == "cat" else decode_image(image)
+        wanted = (entry.input_shape[0], *picture.shape[:2])
+    options: dict[str, object] = {}
+    if len(wanted) == 3:
+        if wanted[0] != entry.input_shape[0]:
+            options["in_channels"] = wanted[0]
+        if entry.takes_image_size and tuple(wanted[1:]) != tuple(entry.input_shape[1:]):
+            options["image_size"] = tuple(wanted[1:])
+    network = create_seeded_model(spec, seed, **options)
+    return OpenedNetwork(spec, network, (1, *wanted) if shape is None or len(shape) == 3 else shape)
+
+
+def _from_code(spec: str, seed: int) -> nn.Module:
+    import torch
+    from torch import nn
+
+    name, _, attribute = spec.partition(":")
+    if not name or not attribute:
+        raise UsageError(f"{spec!r} is no module:callable, such as my_networks:build.", call="network")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the current folder, as python -m has it
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no Python module {name!r} here or on the path; run from its folder.",
+                call="network",
+            ) from error
+        raise UsageError(
+            f"module {name!r} needs {error.name!r}, which is not installed.", call="network"
+        ) from error
+    except Exception as error:  # whatever the user's module raises when it is imported
+        raise UsageError(
+            f"module {name!r} cannot be imported: {type(error).__name__}: {_one_line(error)}", call="network"
+        ) from error
+    made: object = module
+    for part in attribute.split("."):
+        if not hasattr(made, part):
+            known = [entry for entry in dir(made) if not entry.startswith("_")]
+            raise UnknownNameError(f"callable of {name!r}", part, known, call="network")
+        made = getattr(made, part)
+    if not isinstance(made, nn.Module):
+        if not callable(made):
+            raise UsageError(
+                f"{spec!r} is a {type(made).__name__}, no module and no callable.", call="network"
+            )
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                made = made()
+        except Exception as error:  # whatever the user's factory raises
+            raise UsageError(
+                f"{spec!r} raised {type(error).__name__}: {_one_line(error)}; it must work without arguments.",
+                call="network",
+            ) from error
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"{spec!r} returned a {type(made).__name__}, no torch.nn.Module.", call="network")
+    return made
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no message"
