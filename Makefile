@@ -26,8 +26,10 @@ check: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,bench]"
 	$(BIN)/python benchmarks/three_layers.py
 	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/signal_methods.py --check
 
 # The browser lab is not built yet; until it is, the demo's report is the page to look at.

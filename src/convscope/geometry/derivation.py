@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convscope.display import Shown
+
 __all__ = ["Derivation"]
 
 
 @dataclass(frozen=True, slots=True)
-class Derivation:
+class Derivation(Shown):
     """How one number comes about.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convscope.display import Shown
 from convscope.geometry.derivation import Derivation
 from convscope.geometry.transposed import TransposedWindow
 from convscope.geometry.windows import Windows
@@ -13,7 +14,7 @@ __all__ = ["WindowFacts", "window_facts"]
 
 
 @dataclass(frozen=True, slots=True)
-class WindowFacts:
+class WindowFacts(Shown):
     """Sizes along each axis with their derivations.
 
     Attributes:

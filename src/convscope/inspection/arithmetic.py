@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convscope.display import Shown
 from convscope.errors import ShapeError, UsageError
 from convscope.geometry import Windows
 from convscope.ops import PaddingMode, conv1d, conv2d, conv3d, pad
@@ -20,7 +21,7 @@ _CONV = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 @dataclass(frozen=True, eq=False)
-class ConvolutionValue:
+class ConvolutionValue(Shown):
     """One value of a convolution's output, with every product that went into it.
 
     Attributes:

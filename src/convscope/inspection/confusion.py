@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from convscope.display import Shown
 from convscope.errors import ShapeError
 
 __all__ = ["ConfusionMatrix", "Mistake", "confusion_matrix", "mistakes"]
 
 
 @dataclass(frozen=True, eq=False)
-class ConfusionMatrix:
+class ConfusionMatrix(Shown):
     """Counts of (true class, predicted class).
 
     Shapes:

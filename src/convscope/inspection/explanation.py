@@ -221,7 +221,10 @@ def _explained(
     source, place = origin
     record = trace.producer(source)
     facts = trace.tensors[source]
-    engine_value = float(trace.values[source][place])
+    values = trace.values.get(source)
+    if values is None:  # an input that nothing reads
+        values = trace.given[trace.inputs.index(source)]
+    engine_value = float(values[place])
     support = trace.support_at(source, place)
     if record is None:
         name = facts.name or layer

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from convscope.display import Shown
 from convscope.errors import UnknownNameError, UsageError
 from convscope.inspection.display import tensor_facts
 from convscope.nn.modes import evaluating
@@ -17,7 +18,7 @@ __all__ = ["FeatureMaps", "feature_maps", "layer_names"]
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureMaps:
+class FeatureMaps(Shown):
     """What one call of one layer returned, a copy of its own.
 
     Attributes:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from convscope.display import Shown
 from convscope.errors import UnknownNameError, UsageError
 from convscope.inspection.display import tensor_facts
 
@@ -16,7 +17,7 @@ __all__ = ["FilterBank", "filter_banks", "filter_layers", "filters"]
 
 
 @dataclass(frozen=True, eq=False)
-class FilterBank:
+class FilterBank(Shown):
     """The filters of one layer, a copy of its own.
 
     Shapes:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from convscope.display import Shown
 from convscope.errors import UsageError
 from convscope.signal.operands import is_tensor
 from convscope.signal.sampled import Sampled
@@ -30,7 +31,7 @@ _COMMUTES_BELOW = 1e-9  # far above rounding, far below any difference that a pi
 
 
 @dataclass(frozen=True, eq=False)
-class Slide:
+class Slide(Shown):
     """One operation on two signals, stopped at the shift t.
 
     `tau` is the common time axis, the same for every t; `f_values`, `g_values`, `moved` (g at t - tau or t + tau)

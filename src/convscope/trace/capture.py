@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convscope.trace.engines import Engine, ShapeEngine, tensors_in
+from convscope.trace.index import NetworkIndex
 from convscope.trace.operators import OperatorInfo, operator_info
 from convscope.trace.record import Record, Ref, TensorFacts
 from convscope.trace.rules import Call, rule_of
@@ -51,18 +53,12 @@ class _Held:
     view: int | None = None  # record that made the view
 
 
-@dataclass(slots=True)
-class _Names:
-    modules: dict[int, str] = field(default_factory=dict)
-    tensors: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-
 class Capture(TorchDispatchMode):
     """Records what runs inside it; `values` keeps tensors of the records whose module `keep` accepts."""
 
     def __init__(
         self,
-        network: nn.Module,
+        index: NetworkIndex,
         engine: Engine,
         copies: dict[int, tuple[Tensor, Tensor]],
         keep: set[str] | None = None,
@@ -70,6 +66,7 @@ class Capture(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self.engine = engine
+        self.thread = threading.get_ident()
         self.timed = not isinstance(engine, ShapeEngine)
         self.copies = copies
         self.keep, self.keep_all = keep or set(), keep_all
@@ -86,16 +83,10 @@ class Capture(TorchDispatchMode):
         self._seen_parameters: set[str] = set()
         self._counts: dict[str, int] = {}
         self._alive: list[Any] = []  # modules made on the way, so that no id is given twice
-        self._names = _Names()
-        self._sizes: dict[str, int] = {}
+        self._modules = dict(index.path_of)
+        self._tensor_names = index.tensor_names
+        self._sizes = {name: parameter.numel() for name, parameter in index.parameters.items()}
         self._parameters_of: dict[int, tuple[str, ...]] = {}
-        for path, module in network.named_modules():
-            self._names.modules[id(module)] = path
-        for name, parameter in network.named_parameters():
-            self._names.tensors[id(parameter)] = ("parameter", name)
-            self._sizes[name] = parameter.numel()
-        for name, buffer in network.named_buffers():
-            self._names.tensors[id(buffer)] = ("buffer", name)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -119,27 +110,41 @@ class Capture(TorchDispatchMode):
                 handle.remove()
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        path = self._names.modules.get(id(module))
+        if threading.get_ident() != self.thread:
+            return  # the hooks are every thread's, the trace is one's
+        path = self._modules.get(id(module))
         if path is None:
             # A module that is no part of the network: made on the way, or held in a plain list.
             path = f"{self.stack[-1].path}.({type(module).__name__})" if self.stack else ""
-            self._names.modules[id(module)] = path
+            self._modules[id(module)] = path
             self._alive.append(module)
         call = self._counts.get(path, 0)
         self._counts[path] = call + 1
         entry = ModuleCall(path, type(module).__name__, call, len(self.stack), len(self.records))
-        entry.inputs = tuple(self.value_of(tensor) for tensor in tensors_in(args))
+        entry.inputs = self._values_of(args)
         self.stack.append(entry)
         self.calls.append(entry)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        path = self._names.modules.get(id(module))
+        if threading.get_ident() != self.thread:
+            return
+        path = self._modules.get(id(module))
         while self.stack:
             entry = self.stack.pop()
             entry.last = len(self.records) - 1
             if entry.path == path:
-                entry.outputs = tuple(self.value_of(tensor) for tensor in tensors_in(_plain(output)))
+                entry.outputs = self._values_of(output)
+                if path in self.keep and self.timed:
+                    for tensor, value in zip(tensors_in(_plain(output)), entry.outputs, strict=True):
+                        self._store(value, tensor)
                 return
+
+    def _values_of(self, given: Any) -> tuple[int, ...]:
+        if isinstance(given, Tensor):
+            return (self.value_of(given),)
+        if type(given) is tuple and len(given) == 1 and isinstance(given[0], Tensor):
+            return (self.value_of(given[0]),)
+        return tuple(self.value_of(tensor) for tensor in tensors_in(_plain(given)))
 
     # Operators ----------------------------------------------------------------------------------------------
 
@@ -149,35 +154,53 @@ class Capture(TorchDispatchMode):
         """Run one operator and write down what it did."""
         kwargs = kwargs or {}
         info = operator_info(func)
-        if func.namespace == "prim" or info.name in ("aten.is_same_size", "aten.sym_size"):
+        if info.passed_over:
             return func(*args, **kwargs)
-        if info.composite and rule_of(info.name) is None:
+        if info.composite:  # only in inference mode; else torch has taken it apart already
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        bound = info.bind(args, kwargs)
-        noted = {name: self._refs(given) for name, given in bound.items()}
-        inputs = tuple(ref.value for given in noted.values() for ref in _refs_in(given))
-        changed = [tensor for name in info.written for tensor in tensors_in(bound.get(name))]
+        noted = info.bind(args, kwargs)
+        given: list[Tensor] = []
+        inputs: list[int] = []
+        changed: list[Tensor] = []
+        written = info.written if info.kind == "inplace" or noted.get("training", True) else ()
+        for name in info.tensor_arguments:
+            value = noted[name]
+            if value is None:
+                continue
+            tensors = (value,) if isinstance(value, Tensor) else tensors_in(value)
+            if name in written:
+                changed += tensors
+            numbers = [self.value_of(tensor) for tensor in tensors]
+            given += tensors
+            inputs += numbers
+            if isinstance(value, Tensor):
+                noted[name] = Ref(numbers[0])
+            elif tensors:
+                places = iter(numbers)
+                noted[name] = tuple(Ref(next(places)) if isinstance(e, Tensor) else e for e in value)
+        keep = self.timed and (self.keep_all or (bool(self.stack) and self.stack[-1].path in self.keep))
         if changed:
             self._protect(changed)
-        keep = self.timed and self._wanted()
+            if self.timed:
+                self._copy_own(changed)
         if keep:
-            self._keep(inputs, bound)
-        if self.timed and changed:
-            self._copy_parameters(changed)
+            for tensor, number in zip(given, inputs, strict=True):
+                self._store(number, tensor.clone() if any(tensor is other for other in changed) else tensor)
         try:
             start = time.perf_counter()
             result = self.engine.run(func, info, args, kwargs)
             seconds = time.perf_counter() - start
         except Exception:
             if self.failed is None:
-                shapes = tuple(self.tensors[index].shape for index in inputs)
-                self.failed = (info.name, shapes)
+                self.failed = (info.name, tuple(self.tensors[number].shape for number in inputs))
             raise
-        viewed = next(iter(tensors_in(list(bound.values()))), None) if info.kind == "view" else None
-        self._note(info, noted, inputs, result, seconds if self.timed else None, keep, bool(changed), viewed)
+        viewed = given[0] if given and info.kind == "view" else None
+        self._note(
+            info, noted, tuple(inputs), result, seconds if self.timed else None, keep, bool(changed), viewed
+        )
         return result
 
     def _note(
@@ -192,8 +215,8 @@ class Capture(TorchDispatchMode):
         viewed: Tensor | None,
     ) -> None:
         index = len(self.records)
-        made = tensors_in(result)
-        outputs = tuple(self._new_value(tensor, "activation", producer=index) for tensor in made)
+        made = [result] if isinstance(result, Tensor) else tensors_in(result)
+        outputs = tuple([self._new_value(tensor, "activation", "", index) for tensor in made])
         record = self._add_record(info.name, info.overload, noted, inputs, outputs, seconds)
         if info.kind == "inplace" and changed:
             for tensor, value in zip(made, outputs, strict=True):
@@ -219,9 +242,11 @@ class Capture(TorchDispatchMode):
     ) -> Record:
         place = self.stack[-1] if self.stack else None
         rule = rule_of(operator)
-        parameters = tuple(
-            dict.fromkeys(name for value in inputs for name in self._parameters_of.get(value, ()))
-        )
+        parameters: tuple[str, ...] = ()
+        for value in inputs:
+            names = self._parameters_of.get(value)
+            if names is not None:
+                parameters += tuple(name for name in names if name not in parameters)
         record = Record(
             index=len(self.records),
             name="",
@@ -249,8 +274,8 @@ class Capture(TorchDispatchMode):
             cost = rule.cost(Call(record, self.tensors))
             record.macs, record.element_ops = cost.macs, cost.element_ops
         if not record.hidden:
-            touched = dict.fromkeys((*inputs, *outputs))
-            record.bytes_moved = sum(self.tensors[value].size_bytes for value in touched)
+            tensors = self.tensors
+            record.bytes_moved = sum([tensors[value].size_bytes for value in {*inputs, *outputs}])
         self.records.append(record)
         return record
 
@@ -266,7 +291,8 @@ class Capture(TorchDispatchMode):
         self, tensor: Tensor, kind: Any = "activation", name: str = "", producer: int | None = None
     ) -> int:
         index = len(self.tensors)
-        self.tensors.append(TensorFacts(index, tuple(tensor.shape), tensor.dtype, kind, name, producer))
+        shape = tuple(tensor.shape)
+        self.tensors.append(TensorFacts(index, shape, tensor.dtype, kind, name, producer, tensor.numel()))
         return index
 
     def _hold(
@@ -288,7 +314,7 @@ class Capture(TorchDispatchMode):
         held = self._entry(tensor)
         if held is not None:
             return held.value
-        kind, name = self._names.tensors.get(id(tensor), ("constant", ""))
+        kind, name = self._tensor_names.get(id(tensor), ("constant", ""))
         value = self._new_value(tensor, kind, name)
         self._hold(tensor, value)
         if kind == "parameter":
@@ -296,13 +322,6 @@ class Capture(TorchDispatchMode):
         elif kind == "constant":
             self._alive.append(tensor)
         return value
-
-    def _refs(self, given: Any) -> Any:
-        if isinstance(given, Tensor):
-            return Ref(self.value_of(given))
-        if isinstance(given, (list, tuple)) and any(isinstance(entry, Tensor) for entry in given):
-            return tuple(self._refs(entry) for entry in given)
-        return given
 
     def _inherit_parameters(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         names = self._parameters_of.get(inputs[0]) if inputs else None
@@ -325,7 +344,7 @@ class Capture(TorchDispatchMode):
             facts = self.tensors[base.value]
             new = len(self.tensors)
             self.tensors.append(
-                TensorFacts(new, facts.shape, facts.dtype, "activation", "", len(self.records))
+                replace(facts, index=new, kind="activation", name="", producer=len(self.records))
             )
             arguments = {"base": Ref(base.value), "part": Ref(part.value), "view": Call(view, self.tensors)}
             self._add_record("convscope.write", "", arguments, (base.value, part.value), (new,), None)
@@ -340,7 +359,7 @@ class Capture(TorchDispatchMode):
             facts = self.tensors[other.value]
             new = len(self.tensors)
             self.tensors.append(
-                TensorFacts(new, facts.shape, facts.dtype, "activation", "", len(self.records))
+                replace(facts, index=new, kind="activation", name="", producer=len(self.records))
             )
             source = other.parent.value
             first = next(name for name, given in view.arguments.items() if isinstance(given, Ref))
@@ -354,19 +373,17 @@ class Capture(TorchDispatchMode):
             for value in self._kept_by_storage.pop(_storage(tensor), ()):
                 self.values[value] = self.values[value].clone()
 
-    def _copy_parameters(self, changed: list[Tensor]) -> None:
+    def _copy_own(self, changed: list[Tensor]) -> None:
+        """Copy parameters and buffers that are about to change, also through a view of them."""
         for tensor in changed:
-            if id(tensor) in self._names.tensors and id(tensor) not in self.copies:
-                self.copies[id(tensor)] = (tensor, tensor.detach().clone())
+            held = self._entry(tensor)
+            while held is not None:
+                own = held.tensor()
+                if own is not None and id(own) in self._tensor_names and id(own) not in self.copies:
+                    self.copies[id(own)] = (own, own.detach().clone())
+                held = held.parent
 
     # Values -------------------------------------------------------------------------------------------------
-
-    def _wanted(self) -> bool:
-        return self.keep_all or any(entry.path in self.keep for entry in self.stack)
-
-    def _keep(self, inputs: tuple[int, ...], bound: dict[str, Any]) -> None:
-        for tensor, value in zip(tensors_in(list(bound.values())), inputs, strict=True):
-            self._store(value, tensor)
 
     def _store(self, value: int, tensor: Tensor) -> None:
         if value not in self.values:
@@ -376,14 +393,6 @@ class Capture(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def _refs_in(given: Any) -> Iterator[Ref]:
-    if isinstance(given, Ref):
-        yield given
-    elif isinstance(given, tuple):
-        for entry in given:
-            yield from _refs_in(entry)
 
 
 def _plain(output: Any) -> Any:

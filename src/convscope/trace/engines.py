@@ -63,7 +63,8 @@ class ShapeEngine:
             self._may_compute(info, args, kwargs, tensors)
         ):
             result = func(*args, **kwargs)
-            self._born.update((id(tensor), tensor) for tensor in tensors_in(result))
+            if info.kind != "view" or id(tensors[0]) in self._born:  # a view of the network's own is its own
+                self._born.update((id(tensor), tensor) for tensor in tensors_in(result))
             return result
         if info.name == "aten._local_scalar_dense":
             raise UsageError(

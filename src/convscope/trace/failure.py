@@ -12,6 +12,7 @@ from convscope.errors import ConvscopeError, ShapeError, UsageError
 from convscope.trace.capture import Capture
 from convscope.trace.engines import ShapeEngine, tensors_in
 from convscope.trace.guard import Mode, unchanged
+from convscope.trace.index import NetworkIndex
 
 __all__ = ["refusal"]
 
@@ -135,8 +136,9 @@ def _runs(
             return type(value)(map(resized, value))
         return value
 
-    with unchanged(network, mode, values=False) as copies:
-        capture = Capture(network, ShapeEngine(), copies)
+    index = NetworkIndex(network)
+    with unchanged(index, mode) as copies:
+        capture = Capture(index, ShapeEngine(), copies)
         try:
             with torch.no_grad(), capture.watching():
                 network(*resized(args), **resized(kwargs))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from convscope.trace.index import NetworkIndex
 
 __all__ = ["Mode", "unchanged"]
 
@@ -17,38 +20,40 @@ Mode = Literal["same", "train", "eval"]
 
 
 @contextlib.contextmanager
-def unchanged(network: nn.Module, mode: Mode, *, values: bool) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+def unchanged(index: NetworkIndex, mode: Mode) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
     """Run a block on a network and undo what it changed: train/eval states, buffers, parameters, random states.
 
-    Yields a dict into which the block puts, for a parameter it is about to change, the tensor and a copy.
+    Yields a dict into which the block puts, for a parameter or buffer it is about to change, the tensor and a copy.
     """
-    states = [(module, module.training) for module in network.modules()]
-    slots = [(module, dict(module._buffers), dict(module._parameters)) for module in network.modules()]
+    states = [
+        (module, module.training, dict(module._buffers), dict(module._parameters)) for _, module in index.modules
+    ]
     copies: dict[int, tuple[Tensor, Tensor]] = {}
-    if values:
-        for buffer in network.buffers():
-            copies[id(buffer)] = (buffer, buffer.detach().clone())
     random_states = _random_states()
-    mha = torch.backends.mha.get_fastpath_enabled()
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    collecting = gc.isenabled()
     try:
+        gc.disable()  # thousands of small records would set it off again and again
         # The fast path of attention is one opaque operator; the plain one shows its parts.
         torch.backends.mha.set_fastpath_enabled(False)
         if mode != "same":
-            network.train(mode == "train")
+            for _, module in index.modules:
+                module.training = mode == "train"
         yield copies
     finally:
-        torch.backends.mha.set_fastpath_enabled(mha)
-        for module, training in states:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+        for module, training, buffers, parameters in states:
             module.training = training
-        for module, buffers, parameters in slots:
-            module._buffers.clear()
-            module._buffers.update(buffers)
-            module._parameters.clear()
-            module._parameters.update(parameters)
+            for now, before in ((module._buffers, buffers), (module._parameters, parameters)):
+                if before or now:
+                    now.clear()
+                    now.update(before)  # type: ignore[arg-type]
         with torch.no_grad():
             for tensor, copy in copies.values():
                 tensor.copy_(copy)
         _set_random_states(random_states)
+        if collecting:
+            gc.enable()
 
 
 def _random_states() -> dict[str, Any]:

@@ -23,6 +23,7 @@ class OperatorInfo:
 
     Attributes:
         name: without the overload, `aten.convolution`.
+        tensor_arguments: those that are tensors or lists of tensors.
         kind: `fresh` results, a `view` of an argument, or `inplace`, which changes one.
         written: names of the arguments that a call changes.
         composite: made of other operators by torch itself.
@@ -31,10 +32,12 @@ class OperatorInfo:
     name: str
     overload: str
     arguments: tuple[str, ...]
+    tensor_arguments: tuple[str, ...]
     defaults: dict[str, Any]
     kind: Literal["fresh", "view", "inplace"]
     written: tuple[str, ...]
     composite: bool
+    passed_over: bool  # asks for a tensor's facts and makes nothing
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the call's arguments by name, defaults included."""
@@ -58,8 +61,10 @@ def operator_info(func: Any) -> OperatorInfo:
         name=name,
         overload=func._overloadname,
         arguments=tuple(entry.name for entry in schema.arguments),
+        tensor_arguments=tuple(entry.name for entry in schema.arguments if "Tensor" in str(entry.type)),
         defaults={entry.name: entry.default_value for entry in schema.arguments},
         kind="inplace" if written else "view" if shared else "fresh",
         written=written + _UNMARKED_WRITES.get(name, ()),
         composite=composite,
+        passed_over=func.namespace == "prim" or name in ("aten.is_same_size", "aten.sym_size"),
     )

@@ -10,11 +10,16 @@ import torch
 __all__ = ["Record", "Ref", "TensorFacts"]
 
 
-@dataclass(frozen=True, slots=True)
 class Ref:
     """Stands for a tensor among the arguments of a call: the number of its value."""
 
-    value: int
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Ref({self.value})"
 
 
 @dataclass(slots=True)
@@ -26,22 +31,16 @@ class TensorFacts:
         kind: where it comes from.
         name: of an input, parameter or buffer its path; of an activation "".
         producer: index of the record that made it; None for what was there before.
+        numel: number of elements.
     """
 
     index: int
     shape: tuple[int, ...]
     dtype: torch.dtype
     kind: Literal["input", "parameter", "buffer", "constant", "activation"]
-    name: str = ""
-    producer: int | None = None
-
-    @property
-    def numel(self) -> int:
-        """Return the number of elements."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
+    name: str
+    producer: int | None
+    numel: int
 
     @property
     def size_bytes(self) -> int:

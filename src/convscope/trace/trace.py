@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from convscope.trace.engines import RealEngine, ShapeEngine, tensors_in
 from convscope.trace.failure import refusal
 from convscope.trace.fields import Fields, FieldState, Source
 from convscope.trace.guard import Mode, unchanged
+from convscope.trace.index import NetworkIndex
 from convscope.trace.naming import name_records
 from convscope.trace.receptive_field import ReceptiveField, receptive_field_of, support_of
 from convscope.trace.record import Record, TensorFacts
@@ -59,6 +60,11 @@ class Trace(Shown):
     _versions: tuple[tuple[int, int], ...] = field(repr=False)
     _fields: dict[str, Fields] = field(default_factory=dict, repr=False)
     _replays: dict[str, Trace] = field(default_factory=dict, repr=False)
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """Return the input tensors; of a shape-only trace those on the meta device."""
+        return tuple(tensors_in(self._arguments))
 
     # Totals -------------------------------------------------------------------------------------------------
 
@@ -210,7 +216,14 @@ class Trace(Shown):
             1: 11 pixels along height and width, stride 4, padding 5
         """
         facts = self.tensor_of(layer, "receptive_field")
-        return receptive_field_of(layer, facts, self.fields(), self.tensors, self.inputs)
+        return replace(self.field_of(facts.index), layer=layer)
+
+    def field_of(self, number: int) -> ReceptiveField:
+        """Return the receptive field of any tensor by its number; see `receptive_field`."""
+        facts = self.tensors[number]
+        record = self.producer(number)
+        name = facts.name if record is None else record.name
+        return receptive_field_of(name, facts, self.fields(), self.tensors, self.inputs)
 
     def support(self, layer: str, at: Sequence[int]) -> dict[Source, tuple[int, int] | None]:
         """Return the input pixels that one value of a layer sees in this input: (first, last) an input axis.
@@ -255,7 +268,7 @@ class Trace(Shown):
         Raises:
             UsageError: the trace has no values, or the weights are no longer those that it ran with.
         """
-        if self._versions != _versions_of(self.network):
+        if self._versions != NetworkIndex(self.network).versions:
             raise UsageError(
                 "the network's weights have changed since the trace; trace it again.", call="trace"
             )
@@ -284,7 +297,6 @@ class Trace(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return totals, records, edges and receptive fields as plain values for JSON."""
-        fields = self.fields()
         return {
             "network": type(self.network).__name__,
             "inputs": [
@@ -318,11 +330,7 @@ class Trace(Shown):
                     "element_ops": record.element_ops,
                     "bytes_moved": record.bytes_moved,
                     "seconds": record.seconds,
-                    "receptive_field": receptive_field_of(
-                        record.name, self.tensors[record.outputs[0]], fields, self.tensors, self.inputs
-                    ).to_dict()
-                    if record.outputs
-                    else None,
+                    "receptive_field": self.field_of(record.outputs[0]).to_dict() if record.outputs else None,
                 }
                 for record in self.visible
             ],
@@ -492,10 +500,11 @@ def _run(
     given = tensors_in((args, kwargs))
     shapes_only = any(tensor.device.type == "meta" for tensor in given)
     random_state = torch.get_rng_state()
-    with unchanged(network, mode, values=not shapes_only) as copies:
+    index = NetworkIndex(network)
+    with unchanged(index, mode) as copies:
         positional, named = _cloned(args, shapes_only), _cloned(kwargs, shapes_only)
         engine = ShapeEngine() if shapes_only else RealEngine()
-        capture = Capture(network, engine, copies, set(layers or ()), keep_all)
+        capture = Capture(index, engine, copies, set(layers or ()), keep_all)
         single = len(given) == 1
         inputs = tuple(
             capture.add_input(tensor, "input" if single else name)
@@ -516,20 +525,15 @@ def _run(
         inputs=inputs,
         outputs=outputs,
         not_counted=capture.not_counted,
-        num_params=sum(parameter.numel() for parameter in network.parameters()),
-        num_buffers=sum(buffer.numel() for buffer in network.buffers()),
+        num_params=index.num_params,
+        num_buffers=index.num_buffers,
         mode=mode,
         values=capture.values,
         has_values=not shapes_only,
         _arguments=(args, kwargs),
         _random_state=random_state,
-        _versions=_versions_of(network),
+        _versions=index.versions,
     )
-
-
-def _versions_of(network: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Return what changes when a parameter is changed in place or replaced."""
-    return tuple((id(parameter), parameter._version) for parameter in network.parameters())
 
 
 def _plain(result: Any) -> Any:

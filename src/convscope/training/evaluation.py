@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.data import Batches, ImageSet
+from convscope.display import Shown
 from convscope.errors import ShapeError
 from convscope.nn.modes import evaluating
 from convscope.ops import multiclass_hinge_loss, softmax_cross_entropy
@@ -31,7 +32,7 @@ def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Shown):
     """What a network said of each image of a set.
 
     Shapes:

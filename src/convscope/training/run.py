@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.data import ImageSet, decode_image, load_dataset, prepare
+from convscope.display import Shown
 from convscope.errors import DataError, RunError, UsageError
 from convscope.geometry import as_int
 from convscope.models import create_seeded_model, load_weights, model_entry
@@ -98,7 +99,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Shown):
     """A run folder: what was asked (`recipe`), what came of it (`metrics`, weights), and where (`environment`).
 
     Attributes:
