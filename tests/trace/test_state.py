@@ -33,7 +33,7 @@ class Busy(nn.Module):
     def forward(self, x):
         x.mul_(2)
         random.random()
-        np.random.rand()
+        np.random.rand()  # noqa: NPY002  what must be put back
         y = self.drop(self.norm(self.conv(x))) + torch.rand(())
         self.counter += 1
         self.sliced[1:].t()[0].mul_(3)
@@ -47,23 +47,27 @@ class Busy(nn.Module):
 
 
 def state_of(network):
+    own = [*network.named_parameters(), *network.named_buffers()]
+    lists = [key for key in vars(torch_modules) if key.startswith("_global") and key.endswith("hooks")]
+    numbers = np.random.get_state()  # noqa: NPY002  the global one
     return {
         "modes": [(name, module.training) for name, module in network.named_modules()],
-        "tensors": {name: value.detach().clone() for name, value in [*network.named_parameters(), *network.named_buffers()]},
-        "identities": [(name, id(value)) for name, value in [*network.named_parameters(), *network.named_buffers()]],
-        "grads": {name: (p.requires_grad, None if p.grad is None else p.grad.clone()) for name, p in network.named_parameters()},
+        "tensors": {name: value.detach().clone() for name, value in own},
+        "identities": [(name, id(value)) for name, value in own],
+        "grads": {
+            name: (p.requires_grad, None if p.grad is None else p.grad.clone())
+            for name, p in network.named_parameters()
+        },
         "hooks": [
             (name, {key: list(getattr(module, key)) for key in vars(module) if key.endswith("hooks")})
             for name, module in network.named_modules()
         ],
-        "global hooks": [
-            len(getattr(torch_modules, key)) for key in vars(torch_modules) if key.startswith("_global") and key.endswith("hooks")
-        ],
-        "random": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy(), np.random.get_state()[2]),
+        "global hooks": [len(getattr(torch_modules, key)) for key in lists],
+        "random": (torch.get_rng_state(), random.getstate(), numbers[1].copy(), numbers[2]),
         "grad mode": torch.is_grad_enabled(),
         "dispatch": _get_current_dispatch_mode(),
         "attention": torch.backends.mha.get_fastpath_enabled(),
-    }  # fmt: skip
+    }
 
 
 def assert_same(before, after):

@@ -144,6 +144,40 @@ class Reads:
         return cls(size * inner, 0, tuple((o // inner,) for o in range(size * inner)))
 
     @classmethod
+    def smoothed(cls, input_size: int, output_size: int, taps: int, *, step: float) -> Reads:
+        """Return the pattern of interpolation with antialiasing: a kernel widened by the reduction.
+
+        Args:
+            taps: of the kernel before widening, 2 for linear and 4 for cubic.
+            step: pixels from one output to the next.
+        Source: torch.nn.functional.interpolate(..., antialias=True), after Pillow.
+        Example:
+            >>> Reads.smoothed(8, 4, 2, step=2.0).inside(1, 8)
+            (1, 2, 3, 4)
+        """
+        reach = taps / 2 * max(step, 1.0)
+        rows: list[Taps] = []
+        for output in range(output_size):
+            centre = step * (output + 0.5)
+            rows.append(tuple(range(floor(centre - reach + 0.5), floor(centre + reach + 0.5))))
+        # A tap at the very end of the kernel has no weight, nor has one where the cubic kernel crosses zero.
+        zeros = (2.0, 1.0) if taps == 4 else (1.0,)
+        seen = [
+            tuple(
+                tap
+                for tap in row
+                if all(
+                    abs(abs(tap + 0.5 - step * (output + 0.5)) / max(step, 1.0) - zero) > 1e-9
+                    for zero in zeros
+                )
+            )
+            for output, row in enumerate(rows)
+        ]
+        period, shift = _reduced(output_size, input_size)
+        inside = tuple(tuple(tap for tap in row if 0 <= tap < input_size) for row in seen)
+        return cls(period, shift, tuple(seen[:period]), inside)
+
+    @classmethod
     def resized(
         cls,
         input_size: int,

@@ -68,6 +68,21 @@ class TransposedWindow:
         """Outputs from the first that one input writes to the last: dilation*(kernel_size-1) + 1."""
         return self.dilation * (self.kernel_size - 1) + 1
 
+    @property
+    def overlaps_unevenly(self) -> bool:
+        """Tell whether neighbouring outputs get unequal numbers of products, which shows as a checkerboard.
+
+        Taps j*dilation reach all residues of the stride alike only if the kernel is a multiple of the stride, and
+        stride and dilation share no factor.
+
+        Source:
+            Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016.
+        Example:
+            >>> TransposedWindow(3, stride=2).overlaps_unevenly, TransposedWindow(4, stride=2).overlaps_unevenly
+            (True, False)
+        """
+        return gcd(self.stride, self.dilation) != 1 or self.kernel_size % self.stride != 0
+
     def pads(self, input_size: int) -> tuple[int, int]:
         """Return the outputs cut (before, after) from the full result; the same for every input size."""
         return cast("tuple[int, int]", self.padding)
@@ -166,8 +181,7 @@ class TransposedWindow:
         return Derivation("output_size", steps, outputs, self._notes())
 
     def _notes(self) -> tuple[str, ...]:
-        # Taps j*dilation reach all residues of the stride alike only if both of these hold.
-        if gcd(self.stride, self.dilation) == 1 and self.kernel_size % self.stride == 0:
+        if not self.overlaps_unevenly:
             return ()
         reason = (
             f"kernel_size {self.kernel_size} is no multiple of stride {self.stride}"

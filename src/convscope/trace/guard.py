@@ -26,7 +26,8 @@ def unchanged(index: NetworkIndex, mode: Mode) -> Iterator[dict[int, tuple[Tenso
     Yields a dict into which the block puts, for a parameter or buffer it is about to change, the tensor and a copy.
     """
     states = [
-        (module, module.training, dict(module._buffers), dict(module._parameters)) for _, module in index.modules
+        (module, module.training, dict(module._buffers), dict(module._parameters))
+        for _, module in index.modules
     ]
     copies: dict[int, tuple[Tensor, Tensor]] = {}
     random_states = _random_states()

@@ -460,7 +460,8 @@ def _arguments(network: nn.Module, value: Any) -> tuple[tuple[Any, ...], dict[st
         if set(value) <= names or any(p.kind is p.VAR_KEYWORD for p in accepted):
             return (), value
         return (value,), {}
-    if isinstance(value, list) and len(positional) == 1 and not starred:
+    required = [p for p in positional if p.default is p.empty]
+    if isinstance(value, list) and len(required) == 1 and not starred:
         return (value,), {}
     return tuple(value), {}
 

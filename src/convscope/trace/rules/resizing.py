@@ -25,24 +25,37 @@ _KINDS: dict[str, tuple[Any, int]] = {
     "upsample_bilinear2d": ("linear", 2),
     "upsample_trilinear3d": ("linear", 3),
     "upsample_bicubic2d": ("cubic", 2),
+    "_upsample_bilinear2d_aa": ("linear", 2),
+    "_upsample_bicubic2d_aa": ("cubic", 2),
 }
+_TAPS = {"nearest": 1, "nearest-exact": 1, "linear": 2, "cubic": 4}
+
+
+def _antialiased(call: Call) -> bool:
+    return call.record.short_operator.endswith("_aa")
 
 
 def _reads(call: Call) -> list[Reads]:
     kind, ndim = _KINDS[call.record.short_operator]
+    sizes, counts = call.shape("self")[-ndim:], call.output.shape[-ndim:]
+    if _antialiased(call):
+        return [
+            Reads.smoothed(size, count, _TAPS[kind], step=_step(call, axis, size, count))
+            for axis, (size, count) in enumerate(zip(sizes, counts, strict=True))
+        ]
     names = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}[ndim]
     scales = call.get("scale_factors") or [call.get(name) for name in names]
     return [
         Reads.resized(size, count, kind, align_corners=bool(call.get("align_corners")), scale=scale)
-        for size, count, scale in zip(
-            call.shape("self")[-ndim:], call.output.shape[-ndim:], scales, strict=True
-        )
+        for size, count, scale in zip(sizes, counts, scales, strict=True)
     ]
 
 
 def _cost(call: Call) -> Cost:
     kind, ndim = _KINDS[call.record.short_operator]
-    taps = {"nearest": 1, "nearest-exact": 1, "linear": 2, "cubic": 4}[kind] ** ndim
+    taps = _TAPS[kind] ** ndim
+    if _antialiased(call):
+        taps = max(len(row) for row in _reads(call)[0].taps) * max(len(row) for row in _reads(call)[1].taps)
     return Cost(element_ops=call.output.numel * (0 if taps == 1 else 2 * taps))
 
 
@@ -57,8 +70,17 @@ def _field(call: Call, fields: Fields) -> FieldState:
     return replace(state, dims=(*state.dims[:first], *read))
 
 
-def _shares(reads: Reads, output: int, size: int, kind: str, step: float, corner: bool) -> dict[int, float]:
+def _shares(
+    reads: Reads, output: int, size: int, kind: str, step: float, corner: bool, smooth: bool
+) -> dict[int, float]:
     """Return the share of each pixel in one output along one axis; taps beyond the ends count as the end."""
+    if smooth:
+        width = max(step, 1.0)
+        kernel = (lambda d: _cubic(d, -0.5)) if kind == "cubic" else (lambda d: max(1.0 - d, 0.0))
+        raw = {
+            tap: kernel(abs(tap + 0.5 - step * (output + 0.5)) / width) for tap in reads.inside(output, size)
+        }
+        return {tap: share / sum(raw.values()) for tap, share in raw.items()}
     if kind.startswith("nearest"):
         return {reads.inside(output, size)[0]: 1.0}
     centre = output * step if corner else (output + 0.5) * step - 0.5
@@ -97,7 +119,7 @@ def _explain(asked: ValueCall) -> Sum:
     corner = bool(asked.call.get("align_corners"))
     sizes, counts = values.shape[-ndim:], asked.call.output.shape[-ndim:]
     axes = [
-        _shares(reads, at, size, kind, _step(asked.call, axis, size, count), corner)
+        _shares(reads, at, size, kind, _step(asked.call, axis, size, count), corner, _antialiased(asked.call))
         for axis, (reads, at, size, count) in enumerate(
             zip(_reads(asked.call), place, sizes, counts, strict=True)
         )

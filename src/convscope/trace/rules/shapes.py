@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from convscope.geometry import Reads, Window
+from convscope.geometry import Reads, TransposedWindow, Window
 from convscope.trace.fields import Dim, Factor, Fields, FieldState
 from convscope.trace.record import Ref
 from convscope.trace.rules.base import Call, Cost, Rule, register
@@ -239,6 +239,42 @@ def _unfolded(call: Call, fields: Fields) -> FieldState:
     return replace(state, dims=(*state.dims[:-3], (Factor(call.output.shape[-2]),), tuple(spatial)))
 
 
+def _windowed(call: Call, fields: Fields) -> FieldState:
+    """Windows of one axis laid out as a new last axis (Tensor.unfold)."""
+    state = _state(call, fields)
+    axis = call["dimension"] % len(state.dims)
+    size = call.tensors[call.record.inputs[0]].shape[axis]
+    reads = Reads.of(Window(call["size"], call["step"]), size)
+    state = _replaced(state, axis, fields.read(state.dims[axis], reads, call.output.shape[axis]))
+    return replace(state, dims=(*state.dims, (Factor(call["size"]),)))
+
+
+def _folded(call: Call, fields: Fields) -> FieldState:
+    """Columns summed back into an image (col2im): a transposed convolution's geometry."""
+    state = _state(call, fields)
+    shape = call.tensors[call.record.inputs[0]].shape
+    settings = [
+        (call["kernel_size"][a], call["stride"][a], call["padding"][a], call["dilation"][a]) for a in (0, 1)
+    ]
+    sizes = [call["output_size"][a] for a in (0, 1)]
+    counts = [Window(*setting).output_size(size) for setting, size in zip(settings, sizes, strict=True)]
+    state = fields.reshaped(state, (*shape[:-1], *counts))
+    spatial: list[Dim] = []
+    for dim, (kernel, stride, padding, dilation), count, size in zip(
+        state.dims[-2:], settings, counts, sizes, strict=True
+    ):
+        window = TransposedWindow(kernel, stride, padding, 0, dilation)
+        spatial.append(fields.read(dim, Reads.of(window, count), size))
+    return replace(state, dims=(*state.dims[:-3], (Factor(call.output.shape[-3]),), *spatial))
+
+
+def _strided(call: Call, fields: Fields) -> FieldState:
+    """Say that a new layout of the same shape moves nothing; any other may read anything."""
+    state = _state(call, fields)
+    same = call.output.shape == call.tensors[call.record.inputs[0]].shape
+    return state if same else fields.unknown([state], call.output.shape)
+
+
 def _copied(call: Call, fields: Fields) -> FieldState:
     return fields.broadcast(fields.of(call["src"].value), call.output.shape)
 
@@ -313,6 +349,9 @@ _views(_selected, "select")
 _views(_split, "split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk")
 _views(_unbound, "unbind")
 _views(_same, "detach", "alias", "clone", "_to_copy", "contiguous", "to", "view_as_real", "resolve_conj")
+_views(_strided, "as_strided")
+_views(_windowed, "unfold")
+register(Rule("move", lambda call: Cost(element_ops=call.facts("self").numel), _folded), "col2im")
 _moves(_copied, "copy")
 _moves(_concatenated, "cat")
 _moves(_stacked, "stack")
