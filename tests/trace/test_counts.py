@@ -76,3 +76,36 @@ def test_an_operator_without_a_rule_is_told():
 
     found = trace(Odd(), (4, 5))
     assert found.not_counted == {"aten._linalg_svd": 2}
+
+
+def test_most_activations_at_once_by_hand():
+    plain = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 1, 1))
+    image = 4 * 10 * 10  # bytes of one channel; the input is the caller's and stays
+    assert trace(plain, (1, 1, 10, 10)).peak_bytes == (1 + 4 + 1) * image
+    plain[1].inplace = False  # before and after the activation are both there, then the first goes
+    assert trace(plain, (1, 1, 10, 10)).peak_bytes == (1 + 4 + 4) * image
+
+    class Skip(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            x = self.first(x)
+            return self.second(x.permute(0, 1, 3, 2)).add_(
+                x
+            )  # a view takes no memory, a sum in place neither
+
+    assert trace(Skip(), (1, 1, 10, 10)).peak_bytes == (1 + 4 + 4) * image
+
+
+def test_bytes_and_element_operations_by_hand():
+    found = trace(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()).eval(), (1, 2, 6, 6))
+    conv, norm, relu = found.visible
+    assert conv.bytes_moved == 4 * (2 * 36 + 3 * 2 * 9 + 3 + 3 * 16)
+    assert (conv.element_ops, norm.element_ops, relu.element_ops) == (
+        48,
+        96,
+        48,
+    )  # bias; scale and shift; compare
+    assert found.macs == 16 * 3 * 2 * 9

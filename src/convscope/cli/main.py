@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from convscope import __version__
-from convscope.cli import demo, geometry, look, predict, signal, train
+from convscope.cli import audit, demo, draw, explain, geometry, look, predict, signal, summary, trace, train
 from convscope.cli import eval as eval_
 from convscope.errors import ConvscopeError, UsageError, printable
 
@@ -24,6 +24,11 @@ _COMMANDS = {
     "look": look,
     "signal": signal,
     "geometry": geometry,
+    "summary": summary,
+    "trace": trace,
+    "explain": explain,
+    "audit": audit,
+    "draw": draw,
     "train": train,
     "eval": eval_,
     "predict": predict,

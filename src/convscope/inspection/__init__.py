@@ -1,21 +1,28 @@
 """What a network shows: feature maps, filters, the arithmetic of a value, what it confuses."""
 
 from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
+from convscope.inspection.audit import Audit, Finding, audit
 from convscope.inspection.confusion import ConfusionMatrix, Mistake, confusion_matrix, mistakes
 from convscope.inspection.display import OnOneScale, min_max_image, on_one_scale
 from convscope.inspection.explanation import Explanation, explain
 from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
 from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
+from convscope.inspection.summary import Summary, SummaryRow, summary
 
 __all__ = [
+    "Audit",
     "ChannelSum",
     "ConfusionMatrix",
     "ConvolutionValue",
     "Explanation",
     "FeatureMaps",
     "FilterBank",
+    "Finding",
     "Mistake",
     "OnOneScale",
+    "Summary",
+    "SummaryRow",
+    "audit",
     "confusion_matrix",
     "explain",
     "explain_convolution",
@@ -27,4 +34,5 @@ __all__ = [
     "min_max_image",
     "mistakes",
     "on_one_scale",
+    "summary",
 ]

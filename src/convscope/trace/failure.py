@@ -49,7 +49,7 @@ def refusal(
         what = f"operator {operator} in {where} cannot take {listed}: {_shortened(message)}"
     else:
         what = f"{where} refuses: {_shortened(message)}"
-    if not isinstance(error, (RuntimeError, ValueError, IndexError, ConvscopeError)):
+    if not isinstance(error, (RuntimeError, ValueError, IndexError, AssertionError, ConvscopeError)):
         return UsageError(
             f"input {given}: {where} raises {type(error).__name__}: {_shortened(message)}", call="trace"
         )

@@ -62,6 +62,11 @@ class Trace(Shown):
     _replays: dict[str, Trace] = field(default_factory=dict, repr=False)
 
     @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the network was called with, positional and by keyword."""
+        return self._arguments
+
+    @property
     def given(self) -> tuple[Tensor, ...]:
         """Return the input tensors; of a shape-only trace those on the meta device."""
         return tuple(tensors_in(self._arguments))
@@ -115,9 +120,7 @@ class Trace(Shown):
     @cached_property
     def _places(self) -> dict[str, int]:
         """Return the tensor that each name stands for: outputs of modules, of records, the inputs and outputs."""
-        places: dict[str, int] = {self.tensors[number].name: number for number in self.inputs}
-        for place, number in enumerate(self.outputs):
-            places[f"output{place}" if len(self.outputs) > 1 else "output"] = number
+        places: dict[str, int] = {}
         for entry in self.calls:
             if entry.outputs and entry.path:
                 places.setdefault(
@@ -126,6 +129,10 @@ class Trace(Shown):
         for record in self.records:
             if record.outputs:
                 places.setdefault(record.name, record.outputs[0])
+        for number in self.inputs:  # a module of that name goes first
+            places.setdefault(self.tensors[number].name, number)
+        for place, number in enumerate(self.outputs):
+            places.setdefault(f"output{place}" if len(self.outputs) > 1 else "output", number)
         return places
 
     @property

@@ -1,0 +1,78 @@
+"""How results look in a notebook: the text that a terminal gets, the picture beside it where there is one."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from convscope.geometry import Derivation, WindowFacts
+from convscope.inspection import (
+    Audit,
+    ConfusionMatrix,
+    ConvolutionValue,
+    Explanation,
+    FeatureMaps,
+    FilterBank,
+    Summary,
+    summary,
+)
+from convscope.report.figures import png
+from convscope.report.pictures import draw_confusion, draw_planes
+from convscope.report.summary_text import summary_text
+from convscope.report.terminal import run_text, signal_text
+from convscope.signal import Slide
+from convscope.trace import ReceptiveField, Trace
+from convscope.training import Evaluation, Run
+
+__all__ = ["html_of"]
+
+
+def html_of(result: object) -> str:
+    """Return a result as HTML: text in columns, then a picture; everything in it is escaped.
+
+    Example:
+        >>> html_of("a < b")
+        '<pre>a &lt; b</pre>'
+    """
+    for kind, render in _RENDERERS:
+        if isinstance(result, kind):
+            return render(result)
+    return _text(str(result))
+
+
+def _text(text: str) -> str:
+    return f"<pre>{html.escape(text)}</pre>"
+
+
+def _picture(figure: Figure, alt: str) -> str:
+    data = base64.b64encode(png(figure)).decode("ascii")
+    return f'<img alt="{html.escape(alt)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _trace(found: Trace) -> str:
+    return _text(summary_text(summary(found), width=120))
+
+
+def _planes(layer: FeatureMaps | FilterBank) -> str:
+    if layer.planes.dim() == 3 and layer.planes.numel():
+        return _picture(draw_planes([layer]), f"{layer.noun} of {layer.layer}")
+    return _text(f"{layer.layer} ({layer.kind}): {layer.noun} of shape {tuple(layer.values.shape)}")
+
+
+_RENDERERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
+    (Trace, _trace),
+    (Summary, lambda table: _text(summary_text(table, width=120))),
+    (
+        (ReceptiveField, Explanation, Audit, ConvolutionValue, Derivation, WindowFacts),
+        lambda found: _text(str(found)),
+    ),
+    (ConfusionMatrix, lambda matrix: _picture(draw_confusion(matrix), "confusion matrix")),
+    ((FeatureMaps, FilterBank), _planes),
+    (Slide, lambda slide: _text(signal_text([slide]))),
+    (Run, lambda run: _text(run_text(run))),
+    (Evaluation, lambda found: _text(f"accuracy {found.accuracy:.2%} of {len(found.labels)} images")),
+)
