@@ -43,7 +43,7 @@ def test_console_answers(command, answer, capsys):
 
 
 def test_there_is_something_to_run():
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     assert len(list(dialogues())) >= 3
 
 

@@ -1,6 +1,7 @@
 """Make the pictures that the README shows: `make pictures`.
 
-Runs the demonstration in a temporary folder, keeps its pictures, and draws a window and a pair of signals.
+Runs the demonstration in a temporary folder, keeps its pictures, and draws a window, a pair of signals, a network and
+a value taken apart.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ FROM_THE_DEMO = ("three-layers.png", "one-value.png", "feature-maps.png")
 COMMANDS = (
     "geometry --input 5x5 --kernel 3 --stride 2 --padding 1 --animate {folder}/window.gif",
     "signal ramp rect --output {folder}/flip-and-slide.png",
+    "draw resnet18 --output {folder}/network.png",
+    "explain resnet18 --layer layer2.0.conv1 --at 5,14,24 --image cat --down 2 --output {folder}/explained.png",
 )
 
 

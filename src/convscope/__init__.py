@@ -25,6 +25,7 @@ _PACKAGES = (
 )
 _HOMES = {
     "Trace": "convscope.trace",
+    "audit": "convscope.inspection",
     "create_model": "convscope.models",
     "list_models": "convscope.models",
     "load_dataset": "convscope.data",
@@ -44,6 +45,7 @@ __all__ = [
     "Run",
     "Trace",
     "__version__",
+    "audit",
     "create_model",
     "data",
     "decode_image",
@@ -70,7 +72,7 @@ __all__ = [
 if TYPE_CHECKING:
     from convscope import data, experiments, geometry, inspection, models, nn, ops, report, signal, training
     from convscope.data import decode_image, load_dataset
-    from convscope.inspection import explain, explain_convolution, feature_maps, filters
+    from convscope.inspection import audit, explain, explain_convolution, feature_maps, filters
     from convscope.models import create_model, list_models
     from convscope.trace import Trace, trace
     from convscope.training import Recipe, Run, evaluate, train

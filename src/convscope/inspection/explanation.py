@@ -11,7 +11,7 @@ from convscope.errors import UsageError
 from convscope.trace import Record, Trace
 from convscope.trace.origins import moves_only, origin_of
 from convscope.trace.rules import Call, Factor, Sum, Term, ValueCall, rule_of
-from convscope.trace.trace import check_place
+from convscope.trace.tracing import check_place
 
 __all__ = ["Explanation", "explain"]
 

@@ -13,6 +13,7 @@ from convscope.report.network_marks import (
     GREY_TEXT,
     SIGN_RADIUS,
     Palette,
+    bracket_groups,
     edge_groups,
     finished_page,
     mixed,
@@ -72,7 +73,7 @@ def draw_blocks(story: NetworkStory) -> Drawing:
     ]
     whole = sum(cell.before + cell.after + 18 for cell in cells)
     panel = max(TALLEST_PANEL, sqrt(whole * (width + PANEL_GAP) / 1.4))
-    measures = Measures(panel, gap=18, lane_gap=16, row_gap=PANEL_GAP, arc_gap=10)
+    measures = Measures(panel, gap=18, lane_gap=16, row_gap=PANEL_GAP, arc_gap=10, bracket=26)
     layout = lay_out(story, cells, measures)
     groups: list[Group] = []
     for stage, face, place in zip(story.stages, faces, layout.places, strict=True):
@@ -80,7 +81,7 @@ def draw_blocks(story: NetworkStory) -> Drawing:
             groups.append(sign_group(stage, place.v, place.u, _sign_texts(stage, face, place.v, place.u)))
         else:
             groups.append(_block(stage, face, width, place.v, place.u))
-    groups += edge_groups(story, layout, turned=True)
+    groups += edge_groups(story, layout, turned=True) + bracket_groups(layout, turned=True)
     notes = ["Each step to the right halves the resolution."] if any(shifts) else []
     return finished_page(story, groups, None, notes)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from convscope.report.network_story import NetworkStory
+from convscope.report.network_story import NetworkStory, Repeat
 
 __all__ = ["Flow", "Way"]
 
@@ -32,6 +32,7 @@ class Flow:
     column: tuple[int, ...]
     lane: tuple[int, ...]
     ways: dict[Edge, Way] = field(repr=False)
+    repeats: tuple[Repeat, ...] = ()
 
     @classmethod
     def of(cls, story: NetworkStory) -> Flow:
@@ -57,9 +58,11 @@ class Flow:
         main = _main_path(story, sources)
         for stage in range(count - 1, -1, -1):
             if not sources[stage] and targets[stage] and stage not in main:
-                column[stage] = min(column[target] for target in targets[stage]) - 1  # beside its first reader
+                column[stage] = (
+                    min(column[target] for target in targets[stage]) - 1
+                )  # beside its first reader
         lane = _lanes(column, main, sources, targets)
-        return cls(story.edges, tuple(column), tuple(lane), _ways(story.edges, column, lane))
+        return cls(story.edges, tuple(column), tuple(lane), _ways(story.edges, column, lane), story.repeats)
 
     @property
     def num_columns(self) -> int:
@@ -101,6 +104,9 @@ class Flow:
             first = self.column[a] + (2 if self.lane[a] == 0 else 1)
             for column in range(first, self.column[b] + 1):
                 found[column] += 1
+        for repeat in self.repeats:
+            for column in range(self.column[repeat.first] + 1, self.column[repeat.last] + 1):
+                found[column] += 20  # a group stays together
         return found
 
     def stages_in(self, column: int) -> list[int]:
@@ -114,7 +120,8 @@ class Flow:
         """
         outs = [s for s in self.stages_in(column) if any(c in columns for c in self._turns[0].get(s, ()))]
         lanes = {
-            s: {self.lane[b] for a, b in self.edges if a == s and self.ways[a, b] == "turn first"} for s in outs
+            s: {self.lane[b] for a, b in self.edges if a == s and self.ways[a, b] == "turn first"}
+            for s in outs
         }
         return _sorted(outs, lambda first, second: self.lane[first] in lanes[second])
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from convscope.report.drawing import Point
 from convscope.report.network_flow import Flow
-from convscope.report.network_places import Cell, Layout, Measures, Place, Route
+from convscope.report.network_places import Bracket, Cell, Layout, Measures, Place, Route
 from convscope.report.network_rows import Row, break_into_rows
 from convscope.report.network_story import NetworkStory
 
@@ -109,6 +109,8 @@ class _Sheet:
             above = max([above, *(height + 3 for edge, height in arcs if self.flow.lane[edge[0]] == lane)])
             if ends.intersection(here):
                 above += 20
+            if lane == 0:
+                above += self._add_brackets(row, v)
             axis = v + above
             bottom = axis + max(cells[s].below for s in here)
             depths = [
@@ -123,6 +125,18 @@ class _Sheet:
             v = bottom + labels + self.measures.lane_gap
         self.layout.depth = v - self.measures.lane_gap
         return self.layout.depth
+
+    def _add_brackets(self, row: Row, v: float) -> float:
+        """Put brackets over the groups that begin in a row; return the room that they need."""
+        places, cells, column = self.layout.places, self.cells, self.flow.column
+        for repeat in self.flow.repeats:
+            if column[repeat.first] in row.columns:
+                inside = [s for s in range(repeat.first, repeat.last + 1) if column[s] in row.columns]
+                start = min(places[s].u - cells[s].before for s in inside) - 3
+                stop = max(places[s].u + cells[s].after for s in inside) + 3
+                self.layout.brackets.append(Bracket(start, stop, v + self.measures.bracket, repeat.times))
+        begun = any(column[repeat.first] in row.columns for repeat in self.flow.repeats)
+        return self.measures.bracket + 10 if begun else 0.0
 
     def _in_row(self, edge: Edge, row: Row) -> bool:
         """Tell whether an arc runs in a row; one from the last stage of the row before comes in from its start."""
@@ -185,7 +199,9 @@ class _Sheet:
 
     @cached_property
     def _stops(self) -> set[int]:
-        return {b for a, b in self.flow.arcs if self.flow.lane[a] == self.flow.lane[b]} | {b for _, b in self.tagged}
+        return {b for a, b in self.flow.arcs if self.flow.lane[a] == self.flow.lane[b]} | {
+            b for _, b in self.tagged
+        }
 
     def _within_row(self, a: int, b: int) -> list[Point]:
         leave, enter = self._leave(a), self._enter(b)

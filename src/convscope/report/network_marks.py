@@ -15,6 +15,7 @@ from convscope.report.network_story import NetworkStory, Stage
 __all__ = [
     "COLOURS",
     "Palette",
+    "bracket_groups",
     "edge_groups",
     "finished_page",
     "mixed",
@@ -35,7 +36,7 @@ COLOURS = {
     "attention": ("attention", PURPLE),
     "join": ("join of branches", "#f2d7a6"),
     "normalisation": ("normalisation, activation", "#a9b4bf"),
-    "other": ("other", "#a9b4bf"),
+    "other": ("other", "#9c8f80"),
 }
 SIGNS = {"add": "+", "multiply": "×", "subtract": "−", "divide": "÷"}
 SIGN_RADIUS = 6.5
@@ -159,6 +160,22 @@ def edge_groups(story: NetworkStory, layout: Layout, turned: bool) -> list[Group
         if route.tag:
             items += _tag(route, points, turned)
         groups.append(Group(tuple(items), _edge_title(story, route), "edge"))
+    return groups
+
+
+def bracket_groups(layout: Layout, turned: bool) -> list[Group]:
+    """Return the brackets over groups that are gone through several times."""
+    groups: list[Group] = []
+    for bracket in layout.brackets:
+        text = f"×{bracket.times}"
+        along = [(bracket.start, bracket.v + 5), (bracket.start, bracket.v), (bracket.stop, bracket.v)]
+        along.append((bracket.stop, bracket.v + 5))
+        points = [(v, u) if turned else (u, v) for u, v in along]
+        line = Shape(rounded(points, 3), None, INK, 1.1, closed=False, role="bracket")
+        middle = (bracket.start + bracket.stop) / 2
+        place = (bracket.v - 4, middle + 3.5) if turned else (middle, bracket.v - 4)
+        word = Text(*place, text, 9.5, "end" if turned else "middle", INK, True)
+        groups.append(Group((line, word), f"repeated {bracket.times} times", "bracket"))
     return groups
 
 
@@ -301,8 +318,9 @@ def _short_forms(story: NetworkStory) -> list[str]:
         )
         if short in words
     ]
-    if any(s.count > 1 for s in story.stages):
-        told.append("×2: so many equal ones in a row")
+    counts = [s.count for s in story.stages if s.count > 1] + [repeat.times for repeat in story.repeats]
+    if counts:
+        told.append(f"×{counts[0]}: {counts[0]} times in a row")
     return ["; ".join(told)] if told else []
 
 

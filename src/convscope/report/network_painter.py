@@ -15,6 +15,7 @@ from convscope.report.network_marks import (
     GREY_TEXT,
     SIGN_RADIUS,
     Palette,
+    bracket_groups,
     edge_groups,
     finished_page,
     mixed,
@@ -176,7 +177,7 @@ def draw_volumes(story: NetworkStory) -> Drawing:
             leader = ((centre, bottom + 1.5), (centre, place.label_v - 0.5))
             shapes.append(Shape(leader, None, "#b9c2cb", 0.6, closed=False, role="leader"))
         groups.append(Group((*shapes, *texts), stage.title, "stage"))
-    groups += edge_groups(story, layout, turned=False)
+    groups += edge_groups(story, layout, turned=False) + bracket_groups(layout, turned=False)
     return finished_page(story, groups, lambda width: _scale_key(scale, story, width), ())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from convscope.report.drawing import Point
 
-__all__ = ["Cell", "Layout", "Measures", "Place", "Route"]
+__all__ = ["Bracket", "Cell", "Layout", "Measures", "Place", "Route"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Lengths in points: gaps between columns, lanes and rows, and how long a row may be."""
+    """Lengths in points: gaps between columns, lanes and rows, how long a row may be, room for a bracket's text."""
 
     longest_row: float
     gap: float = 20
@@ -49,6 +49,7 @@ class Measures:
     row_gap: float = 26
     arc_gap: float = 9
     bend: float = 7
+    bracket: float = 13
 
 
 @dataclass(slots=True)
@@ -75,6 +76,16 @@ class Route:
     tag: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """The span along the flow of stages that are gone through several times; it stands on the side of the arcs."""
+
+    start: float
+    stop: float
+    v: float
+    times: int
+
+
 @dataclass(slots=True)
 class Layout:
     """All places and routes, and how far the whole reaches across the flow."""
@@ -82,4 +93,5 @@ class Layout:
     places: list[Place]
     routes: list[Route] = field(default_factory=list)
     depth: float = 0.0
+    brackets: list[Bracket] = field(default_factory=list)
     num_rows: int = 1

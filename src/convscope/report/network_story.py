@@ -6,68 +6,17 @@ No place on paper and no colour yet: those are the painters' business.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from convscope.errors import UsageError, printable
 from convscope.geometry import as_int
-from convscope.report.network_axes import Volume
+from convscope.report.network_folding import Repeat, Stage, fold_groups, fold_runs
 from convscope.report.network_units import Opener, Unit
-from convscope.report.network_words import Family
 from convscope.trace import Trace
 
-__all__ = ["MOST_STAGES", "NetworkStory", "Stage", "tell_network"]
+__all__ = ["MOST_STAGES", "NetworkStory", "Repeat", "Stage", "tell_network"]
 
 MOST_STAGES = 16  # beyond, the automatic depth opens no further
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One thing to draw: an input, a step that makes a volume, a join, or a closed block; equal ones in a row are one.
-
-    Attributes:
-        name: path of the module, name of the operator or of the input; of a folded run the first and the last.
-        path: the module in whose code it stands, "" for the network's own.
-        kind: the module's class, or torch's name of the operator.
-        words: what it does, such as `conv 3×3 /2`; `detail` what a block is made of.
-        before, after: normalisations and activations that belong to it.
-        volume: what it puts out.
-        stride: the largest stride down in it.
-        count: how many equal stages in a row this stands for.
-        num_params, macs: of all of them.
-    """
-
-    name: str
-    kind: str
-    family: Family
-    words: str
-    volume: Volume
-    detail: str = ""
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    stride: int = 1
-    count: int = 1
-    num_params: int = 0
-    macs: int = 0
-    path: str = ""
-    is_output: bool = False
-    signature: str = field(default="", repr=False)
-    members: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def is_operator(self) -> bool:
-        """Tell whether it only joins branches into a volume of the same shape: drawn as a sign, not as a volume."""
-        return self.family == "join" and self.words in ("add", "multiply", "subtract", "divide")
-
-    @property
-    def title(self) -> str:
-        """Return all that is known of it in one line."""
-        if self.family == "input":
-            return f"{self.name}: {self.volume}"
-        parts = [f"{self.name}: {self.kind}" + (f", {self.count} in a row" if self.count > 1 else "")]
-        told = [*self.before, self.words if self.words != self.kind else "", self.detail, *self.after]
-        parts += [", ".join(filter(None, told)), f"output {self.volume}"]
-        parts += [f"{self.num_params:,} parameters", f"{self.macs:,} MACs"]
-        return "; ".join(filter(None, parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +26,7 @@ class NetworkStory:
     Attributes:
         title: the network and its inputs; `totals` its parameters and MACs.
         depth: how deep the module tree was opened.
+        repeats: groups of stages that come several times in a row, of which one is kept.
     """
 
     title: str
@@ -85,13 +35,14 @@ class NetworkStory:
     edges: tuple[tuple[int, int], ...]
     depth: int
     num_inputs: int = 1
+    repeats: tuple[Repeat, ...] = ()
 
 
 def tell_network(trace: Trace, depth: int | None = None, *, name: str | None = None) -> NetworkStory:
     """Say what to draw of a network.
 
     Normalisations and activations are told beside the step that they follow. Equal blocks in a row (same class, same
-    output) become one stage with a count; the first of them may have a stride.
+    output) become one stage with a count; the first of them may have a stride. Groups of stages that repeat are kept once.
 
     Args:
         depth: how deep to open the module tree: 1 shows the network's own modules. By default the deepest that
@@ -155,14 +106,13 @@ def _story(opener: Opener, title: tuple[str, str], depth: int) -> NetworkStory:
         for source in unit.sources
         if owner[source] != owner[place]
     }
-    stages = {place: _stage(nodes, place, owner) for place in kept}
-    for place in outputs:
-        stages[owner[place]] = replace(stages[owner[place]], is_output=True)
-    runs = _runs(kept, stages, edges)
-    number = {place: at for at, run in enumerate(runs) for place in run}
-    folded = tuple(_folded([stages[place] for place in run]) for run in runs)
-    pairs = sorted({(number[a], number[b]) for a, b in edges if number[a] != number[b]})
-    return NetworkStory(*title, folded, tuple(pairs), depth, len(inputs))
+    number = {place: at for at, place in enumerate(kept)}
+    made = {owner[place] for place in outputs}
+    stages = [replace(_stage(nodes, place, owner), is_output=place in made) for place in kept]
+    pairs = {(number[a], number[b]) for a, b in edges}
+    stages, pairs = fold_runs(stages, pairs)
+    stages, pairs, repeats = fold_groups(stages, pairs, shift)
+    return NetworkStory(*title, tuple(stages), tuple(sorted(pairs)), depth, shift, tuple(repeats))
 
 
 def _outputs(trace: Trace, units: Sequence[Unit], shift: int) -> set[int]:
@@ -221,13 +171,15 @@ def _merged(nodes: Sequence[Unit]) -> list[int]:
 
 
 def _opens_what_follows(unit: Unit, before: Unit) -> bool:
-    """Tell whether this is a normalisation after a closed block, such as the last one of a transformer."""
-    return before.family in ("block", "attention") and unit.after[:1] in (
-        ("LN",),
-        ("BN",),
-        ("GN",),
-        ("RMS norm",),
-    )
+    """Tell whether this is a normalisation outside the block before it, such as the last one of a transformer."""
+    if before.family not in ("block", "attention", "join") or unit.after[:1] not in _NORMS:
+        return False
+    closed = before.path == before.name
+    home = before.path.rpartition(".")[0] if closed else before.path
+    return unit.path.rpartition(".")[0] != home
+
+
+_NORMS = (("LN",), ("BN",), ("GN",), ("RMS norm",))
 
 
 def _stage(nodes: Sequence[Unit], place: int, owner: Sequence[int]) -> Stage:
@@ -257,75 +209,6 @@ def _stage(nodes: Sequence[Unit], place: int, owner: Sequence[int]) -> Stage:
 def _once(words: Sequence[str]) -> tuple[str, ...]:
     """Return the words without one that directly follows itself."""
     return tuple(printable(w) for p, w in enumerate(words) if p == 0 or words[p - 1] != w)
-
-
-def _runs(kept: list[int], stages: dict[int, Stage], edges: set[tuple[int, int]]) -> list[list[int]]:
-    """Gather stages that repeat the one before and that only it feeds."""
-    sources: dict[int, set[int]] = {}
-    targets: dict[int, set[int]] = {}
-    for source, target in edges:
-        sources.setdefault(target, set()).add(source)
-        targets.setdefault(source, set()).add(target)
-    runs: list[list[int]] = []
-    for place in kept:
-        before = runs[-1][-1] if runs else None
-        if (
-            before is not None
-            and sources.get(place) == {before}
-            and targets.get(before) == {place}
-            and not stages[before].is_output
-            and _repeats(stages[before], stages[place])
-        ):
-            runs[-1].append(place)
-        else:
-            runs.append([place])
-    return runs
-
-
-def _repeats(first: Stage, second: Stage) -> bool:
-    if second.family in ("input", "join", "other") or second.stride > 1 or second.family == "dense":
-        return False
-    return (
-        (first.family, first.kind, first.signature) == (second.family, second.kind, second.signature)
-        and (first.before, first.after) == (second.before, second.after)
-        and first.volume == second.volume
-    )
-
-
-def _folded(run: Sequence[Stage]) -> Stage:
-    if len(run) == 1:
-        return run[0]
-    first, last = run[0], run[-1]
-    words, detail = last.words, last.detail
-    if first.stride > 1:
-        words, detail = (
-            (words, f"{detail}, first /{first.stride}") if detail else (f"{words}, first /{first.stride}", "")
-        )
-    members = tuple(member for stage in run for member in stage.members)
-    name = _span(members)
-    return replace(
-        last,
-        name=name,
-        path=name if last.path == last.name else last.path,
-        words=words,
-        detail=detail,
-        stride=first.stride,
-        count=len(run),
-        num_params=sum(stage.num_params for stage in run),
-        macs=sum(stage.macs for stage in run),
-        members=members,
-    )
-
-
-def _span(names: Sequence[str]) -> str:
-    """Return `layer1.0–2` for layer1.0, layer1.1, layer1.2."""
-    first, last = names[0], names[-1]
-    if last.startswith(f"{first}#"):
-        return f"{first}, {len(names)} calls"
-    lead, dot, end = first.rpartition(".")
-    if dot and last.rpartition(".")[0] == lead:
-        return f"{first}–{last.rpartition('.')[2]}"
-    return f"{first} – {last}" if end else first
 
 
 def _title(trace: Trace, opener: Opener, name: str | None) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from convscope.trace.receptive_field import AxisReceptiveField, ReceptiveField
 from convscope.trace.record import Record, Ref, TensorFacts
-from convscope.trace.trace import Trace, trace
+from convscope.trace.tracing import Trace, trace
 
 __all__ = ["AxisReceptiveField", "ReceptiveField", "Record", "Ref", "TensorFacts", "Trace", "trace"]
 

@@ -170,17 +170,23 @@ class Capture(TorchDispatchMode):
             value = noted[name]
             if value is None:
                 continue
-            tensors = (value,) if isinstance(value, Tensor) else tensors_in(value)
-            if name in written:
-                changed += tensors
-            numbers = [self.value_of(tensor) for tensor in tensors]
-            given += tensors
-            inputs += numbers
             if isinstance(value, Tensor):
-                noted[name] = Ref(numbers[0])
-            elif tensors:
+                number = self.value_of(value)
+                given.append(value)
+                inputs.append(number)
+                noted[name] = Ref(number)
+                if name in written:
+                    changed.append(value)
+                continue
+            tensors = tensors_in(value)
+            if tensors:
+                numbers = [self.value_of(tensor) for tensor in tensors]
+                given += tensors
+                inputs += numbers
                 places = iter(numbers)
                 noted[name] = tuple(Ref(next(places)) if isinstance(e, Tensor) else e for e in value)
+                if name in written:
+                    changed += tensors
         keep = self.timed and (self.keep_all or (bool(self.stack) and self.stack[-1].path in self.keep))
         if changed:
             self._protect(changed)
@@ -215,16 +221,23 @@ class Capture(TorchDispatchMode):
         viewed: Tensor | None,
     ) -> None:
         index = len(self.records)
-        made = [result] if isinstance(result, Tensor) else tensors_in(result)
-        outputs = tuple([self._new_value(tensor, "activation", "", index) for tensor in made])
+        if isinstance(result, Tensor):
+            made = [result]
+            outputs = (self._new_value(result, "activation", "", index),)
+        else:
+            made = tensors_in(result)
+            outputs = tuple([self._new_value(tensor, "activation", "", index) for tensor in made])
         record = self._add_record(info.name, info.overload, noted, inputs, outputs, seconds)
         if info.kind == "inplace" and changed:
             for tensor, value in zip(made, outputs, strict=True):
                 self._overwrite(tensor, value)
-        else:
+        elif viewed is None:
             for tensor, value in zip(made, outputs, strict=True):
-                parent = self._entry(viewed) if viewed is not None else None
-                self._hold(tensor, value, parent, record.index if parent else None)
+                self._held[id(tensor)] = _Held(weakref.ref(tensor), value)
+        else:
+            parent = self._entry(viewed)
+            for tensor, value in zip(made, outputs, strict=True):
+                self._hold(tensor, value, parent, index)
         if info.kind == "view" or record.operator == "aten.clone":
             self._inherit_parameters(inputs, outputs)
         if keep:
@@ -243,9 +256,10 @@ class Capture(TorchDispatchMode):
         place = self.stack[-1] if self.stack else None
         rule = rule_of(operator)
         parameters: tuple[str, ...] = ()
+        known = self._parameters_of
         for value in inputs:
-            names = self._parameters_of.get(value)
-            if names is not None:
+            if value in known:
+                names = known[value]
                 parameters += tuple(name for name in names if name not in parameters)
         record = Record(
             index=len(self.records),

@@ -14,7 +14,7 @@ from convscope.trace.record import Record, Ref, TensorFacts
 __all__ = ["Call", "Cost", "Factor", "Rule", "Sum", "Term", "ValueCall", "register", "rule_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cost:
     """MACs of convolutions and matrix products; element operations of everything else."""
 
@@ -22,7 +22,7 @@ class Cost:
     element_ops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A recorded call as a rule reads it: `call["stride"]`, `call.facts("input")`."""
 
