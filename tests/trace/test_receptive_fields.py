@@ -208,3 +208,17 @@ def test_the_test_of_support_can_fail():
     fields = found.fields(TableField)
     entry = next(iter(fields.single(fields.of(found.outputs[0]).dims[2]).values()))
     assert entry.at(9) == (2, 16)  # 1 + 2 + 4 on each side
+
+
+def test_unlike_parts_side_by_side_are_listed():
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.near, self.far = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(3, 2, 7, padding=3)
+
+        def forward(self, x):
+            return torch.cat([self.near(x)[..., :6], self.far(x)[..., 6:]], 3)
+
+    height, width = trace(Halves(), (1, 3, 12, 12)).receptive_field("output").axes
+    assert (width.sizes, width.stride) == ((3, 7), None)
+    assert height.size == 7

@@ -114,17 +114,16 @@ class AxisField:
     def patched(self, patch: AxisField, start: int, step: int, count: int, size: int) -> AxisField:
         """Return the field after `count` positions from `start` were overwritten by those of `patch`.
 
-        The pattern that is said to hold everywhere is that of the larger part.
+        Where both parts see as much at the same stride, such as wrapped padding beside the image, the pattern is that
+        of the larger part; otherwise every position is listed.
         """
-        if all(span is None for span in self.spans) or 2 * count * step >= size:
-            turned = patch.read_by(Reads.slice(-start), size) if step == 1 else None
-            if turned is not None:
-                return turned
-        rows = [self.at(o) for o in range(size)]
+        blank = all(span is None for span in self.spans)
+        alike = self.regular and patch.regular and (self.size, self.stride) == (patch.size, patch.stride)
+        if step == 1 and (blank or alike):
+            return patch.read_by(Reads.slice(-start), size) if blank or 2 * count >= size else self
+        rows = [self.at(position) for position in range(size)]
         for index in range(count):
             rows[start + index * step] = patch.at(index)
-        if step == 1 and not all(span is None for span in self.spans):
-            return self
         return AxisField(max(size, 1), 0, tuple(rows), False)
 
 

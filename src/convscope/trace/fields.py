@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, takewhile
 from math import prod
@@ -246,10 +246,6 @@ class Fields:
         whole = [self.reduced(state, range(len(state.dims))) for state in states]
         merged = self.like(whole, self.blank(shape).dims)
         return replace(merged, unknown=(*merged.unknown, self.reason)) if merged.reach else merged
-
-    def map_axes(self, state: FieldState, change: Callable[[int, Dim], Dim]) -> FieldState:
-        """Return the state with each axis changed."""
-        return replace(state, dims=tuple(change(axis, dim) for axis, dim in enumerate(state.dims)))
 
 
 def _grouped(pieces: list[Factor], shape: tuple[int, ...]) -> tuple[Dim, ...]:
