@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convscope.errors import UsageError
 from convscope.inspection import explain
 from convscope.trace import trace
 from convscope.trace.arithmetic import deformable_sums
@@ -178,3 +179,28 @@ def test_antialiased_interpolation_is_explained(mode):
     found = trace(function, torch.randn(1, 2, 12, 13))
     for at in ((0, 0, 0), (1, 2, 8), (1, 4, 16)):
         assert explain(found, "output", at).difference < 1e-5
+
+
+def test_recurrent_layers_by_hand():
+    network = nn.LSTM(5, 7, num_layers=2, bidirectional=True)
+    found = trace(network, torch.randn(11, 3, 5))
+    assert found.not_counted == {}
+    # four gates of 7, from 5 and 7 numbers in the first layer, from 14 and 7 in the second; both directions
+    assert found.macs == 11 * 3 * 2 * (28 * (5 + 7) + 28 * (14 + 7))
+    with pytest.raises(UsageError, match="give a real tensor instead of a shape"):
+        trace(network, (11, 3, 5))
+
+
+def test_a_constant_of_the_inputs_type_reads_nothing():
+    class Adds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            return self.conv(x) + x.new_zeros(x.shape)
+
+    found = trace(Adds(), (1, 3, 4, 4))
+    conv, add = found.visible
+    assert found.edges == ((-1, conv.index), (conv.index, add.index))
+    assert [r.name for r in trace(nn.Dropout(0.5), (1, 3), mode="train").visible] == ["mul"]

@@ -39,7 +39,7 @@ def run(
         In training mode.
     """
     from convscope.report.drawing import drawing_path, write_drawing
-    from convscope.report.network_painter import draw_network
+    from convscope.report.network.painter import draw_network
     from convscope.trace import trace
 
     name = Path(network).name.rpartition(":")[2]

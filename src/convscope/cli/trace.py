@@ -48,7 +48,7 @@ def run(
     opened = open_network(network, input, image=image, train=train)
     found = trace(opened.network, opened.given(image))
     if output is not None:
-        from convscope.report.network_painter import draw_network, write_drawing
+        from convscope.report.network.painter import draw_network, write_drawing
 
         write_drawing(draw_network(found, style="blocks", depth=99), output)
     if layer is not None:

@@ -37,7 +37,7 @@ def refusal(
         return error
     message = " ".join(str(error).split()) or type(error).__name__
     given = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs)))
-    if "Meta tensor" in message or "meta tensor" in message or "meta device" in message:
+    if any(words in message for words in ("Meta tensor", "meta tensor", "meta device", "same device, found")):
         return UsageError(
             f"in {where}: the network needs values here ({_shortened(message)}); "
             "give a real tensor instead of a shape.",

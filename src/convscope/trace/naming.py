@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convscope.trace.capture import ModuleCall
 from convscope.trace.record import Record, TensorFacts
+from convscope.trace.rules import makes_constants
 
 __all__ = ["name_records"]
 
@@ -47,7 +48,7 @@ def _hide_bookkeeping(records: list[Record], tensors: list[TensorFacts]) -> None
     """Hide what depends neither on an input nor on a parameter, such as batch norm's counter."""
     depends = {facts.index for facts in tensors if facts.kind in ("input", "parameter")}
     for record in records:
-        if any(number in depends for number in record.inputs):
+        if not makes_constants(record) and any(number in depends for number in record.inputs):
             depends.update(record.outputs)
         elif record.counted:
             record.hidden = True

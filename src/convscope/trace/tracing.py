@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,13 +16,16 @@ from convscope.geometry import AxisField, TableField
 from convscope.trace.capture import Capture, ModuleCall
 from convscope.trace.engines import RealEngine, ShapeEngine, tensors_in
 from convscope.trace.failure import refusal
-from convscope.trace.fields import Fields, FieldState, Source
+from convscope.trace.fields import Fields, Source
 from convscope.trace.guard import Mode, unchanged
 from convscope.trace.index import NetworkIndex
+from convscope.trace.inputs import call_arguments, cloned, named_tensors, tensors_for
+from convscope.trace.memory import peak_bytes
 from convscope.trace.naming import name_records
+from convscope.trace.propagation import propagate
 from convscope.trace.receptive_field import ReceptiveField, receptive_field_of, support_of
 from convscope.trace.record import Record, TensorFacts
-from convscope.trace.rules import Call, rule_of
+from convscope.trace.rules import makes_constants
 
 __all__ = ["Trace", "trace"]
 
@@ -91,7 +93,7 @@ class Trace(Shown):
     @cached_property
     def peak_bytes(self) -> int:
         """Return the largest sum of activations alive at once, each freed after its last reader."""
-        return _peak_bytes(self)
+        return peak_bytes(self.tensors, self.records, self.inputs, self.outputs)
 
     @property
     def seconds(self) -> float | None:
@@ -186,6 +188,8 @@ class Trace(Shown):
         edges: dict[tuple[int, int], None] = {}
         for record in self.records:
             sources = tuple(dict.fromkeys(s for number in record.inputs for s in origin.get(number, ())))
+            if makes_constants(record):
+                sources = ()  # `x.new_zeros(...)` takes a type from x, no value
             if not record.hidden:
                 edges.update(((source, record.index), None) for source in sources)
                 sources = (record.index,)
@@ -202,7 +206,7 @@ class Trace(Shown):
         on the way.
         """
         if kind.__name__ not in self._fields:
-            self._fields[kind.__name__] = _propagate(self, kind)
+            self._fields[kind.__name__] = propagate(self.tensors, self.records, self.inputs, kind)
         return self._fields[kind.__name__]
 
     def receptive_field(self, layer: str) -> ReceptiveField:
@@ -422,78 +426,8 @@ def trace(
     if dtype is None:
         floating = (p.dtype for p in network.parameters() if p.dtype.is_floating_point)
         dtype = next(floating, torch.float32)
-    args, kwargs = _arguments(network, _materialised(input, dtype))
+    args, kwargs = call_arguments(network, tensors_for(input, dtype))
     return _run(network, args, kwargs, mode, layers)
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and bool(value) and all(type(length) is int for length in value)
-
-
-def _materialised(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, Tensor):
-        return value
-    if _is_shape(value):
-        if min(value) < 0:
-            raise ShapeError(f"input shape {tuple(value)} has a negative length.", call="trace")
-        return torch.empty(tuple(value), dtype=dtype, device="meta")
-    if isinstance(value, dict):
-        return {key: _materialised(entry, dtype) for key, entry in value.items()}
-    if isinstance(value, (tuple, list)) and value:
-        return type(value)(_materialised(entry, dtype) for entry in value)
-    if isinstance(value, (int, float, bool, str)) or value is None:
-        return value
-    raise UsageError(
-        f"the input is a {type(value).__name__}; give a shape such as (1, 3, 224, 224), a tensor, or a tuple or dict "
-        "of them.",
-        call="trace",
-    )
-
-
-def _arguments(network: nn.Module, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what to call the network with."""
-    if not tensors_in(value):
-        raise UsageError("the input holds no tensor and no shape.", call="trace")
-    if isinstance(value, Tensor):
-        return (value,), {}
-    try:
-        accepted = inspect.signature(network.forward).parameters.values()
-    except (TypeError, ValueError):
-        accepted = ()
-    positional = [p for p in accepted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    starred = any(p.kind is p.VAR_POSITIONAL for p in accepted)
-    if isinstance(value, dict):
-        names = {p.name for p in accepted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if set(value) <= names or any(p.kind is p.VAR_KEYWORD for p in accepted):
-            return (), value
-        return (value,), {}
-    required = [p for p in positional if p.default is p.empty]
-    if isinstance(value, list) and len(required) == 1 and not starred:
-        return (value,), {}
-    return tuple(value), {}
-
-
-def _cloned(value: Any, meta: bool) -> Any:
-    """Return the input once more, so that an operator in place changes no tensor of the caller's."""
-    if isinstance(value, Tensor):
-        if not meta:
-            return value.detach().clone()
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-    if isinstance(value, dict):
-        return {key: _cloned(entry, meta) for key, entry in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_cloned(entry, meta) for entry in value)
-    return value
-
-
-def _named_tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        return [(name, value)]
-    if isinstance(value, dict):
-        return [pair for key, entry in value.items() for pair in _named_tensors(entry, str(key))]
-    if isinstance(value, (tuple, list)):
-        return [pair for place, entry in enumerate(value) for pair in _named_tensors(entry, f"{name}{place}")]
-    return []
 
 
 def _run(
@@ -510,13 +444,13 @@ def _run(
     random_state = torch.get_rng_state()
     index = NetworkIndex(network)
     with unchanged(index, mode) as copies:
-        positional, named = _cloned(args, shapes_only), _cloned(kwargs, shapes_only)
+        positional, named = cloned(args, shapes_only), cloned(kwargs, shapes_only)
         engine = ShapeEngine() if shapes_only else RealEngine()
         capture = Capture(index, engine, copies, set(layers or ()), keep_all)
         single = len(given) == 1
         inputs = tuple(
             capture.add_input(tensor, "input" if single else name)
-            for name, tensor in [*_named_tensors(positional, "input"), *_named_tensors(named, "input")]
+            for name, tensor in [*named_tensors(positional, "input"), *named_tensors(named, "input")]
         )
         try:
             with torch.no_grad(), capture.watching():
@@ -551,74 +485,3 @@ def _plain(result: Any) -> Any:
     if not isinstance(result, (Tensor, list, tuple, dict)) and hasattr(result, "__dict__"):
         return vars(result)
     return result
-
-
-def _propagate(found: Trace, kind: type[AxisField] | type[TableField]) -> Fields:
-    tensors = list(found.tensors)
-    states: dict[int, FieldState] = {}
-    inputs = [tensors[number] for number in found.inputs]
-    # The first axis of an image without batch axis is a channel, that of a signal with one too: which of the two
-    # a tensor of three axes is, the first convolution tells.
-    channel_axes = {(place, 1) for place, facts in enumerate(inputs) if len(facts.shape) == 3}
-    fields = Fields(kind, states, channel_axes)
-    for facts in tensors:
-        if facts.producer is None:
-            states[facts.index] = fields.blank(facts.shape)
-    for place, facts in enumerate(inputs):
-        ndim = len(facts.shape)
-        axes = range(2, ndim) if ndim > 3 else range(1, ndim) if ndim == 3 else range(0)
-        states[facts.index] = fields.identity(facts.shape, {axis: (place, axis) for axis in axes})
-    for record in found.records:
-        fields.reason = record.name or record.operator
-        rule = rule_of(record.operator)
-        given = [states[number] for number in dict.fromkeys(record.inputs)]
-        seen = [state for state in given if state.sources]
-        for number in record.outputs:
-            states[number] = fields.blank(tensors[number].shape)
-        if not seen or not record.outputs:
-            continue
-        if rule is None or rule.field is None:
-            for number in record.outputs:
-                states[number] = fields.unknown(seen, tensors[number].shape)
-            continue
-        made = rule.field(Call(record, tensors), fields)
-        results = made if isinstance(made, list) else [made]
-        states.update(zip(record.outputs, results, strict=False))
-        for number in record.outputs[len(results) :]:
-            # Statistics and indices beside the result: of the result's shape they see what it sees.
-            same = tensors[number].shape == tensors[record.outputs[0]].shape
-            states[number] = results[0] if same else fields.unknown(seen, tensors[number].shape)
-    return fields
-
-
-def _peak_bytes(found: Trace) -> int:
-    """Return the largest sum of live activations; views share the memory of what they view."""
-    root: dict[int, int] = {}
-    for record in found.records:
-        rule = rule_of(record.operator)
-        shared = (
-            rule is not None and rule.family == "view" and record.short_operator not in ("clone", "_to_copy")
-        ) or (record.short_operator.endswith("_"))
-        for number in record.outputs:
-            root[number] = (
-                root.get(record.inputs[0], record.inputs[0]) if shared and record.inputs else number
-            )
-    last: dict[int, int] = {}
-    for record in found.records:
-        for number in (*record.inputs, *record.outputs):
-            last[root.get(number, number)] = record.index
-    for number in (*found.outputs, *found.inputs):
-        last[root.get(number, number)] = len(found.records)
-    alive = sum(found.tensors[number].size_bytes for number in found.inputs)
-    peak = alive
-    freed: dict[int, list[int]] = {}
-    for number, index in last.items():
-        freed.setdefault(index, []).append(number)
-    activations = {number for number in root.values() if found.tensors[number].producer is not None}
-    for record in found.records:
-        for number in record.outputs:
-            if root[number] == number:
-                alive += found.tensors[number].size_bytes
-        peak = max(peak, alive)
-        alive -= sum(found.tensors[n].size_bytes for n in freed.get(record.index, ()) if n in activations)
-    return peak

@@ -10,8 +10,18 @@ from convscope.trace.rules import (
     resizing,
     shapes,
 )
-from convscope.trace.rules.base import Call, Cost, Factor, Rule, Sum, Term, ValueCall, rule_of
+from convscope.trace.rules.base import (
+    Call,
+    Cost,
+    Factor,
+    Rule,
+    Sum,
+    Term,
+    ValueCall,
+    makes_constants,
+    rule_of,
+)
 
 _FAMILIES = (convolution, dense, normalisation, pointwise, pooling, reductions, resizing, shapes)
 
-__all__ = ["Call", "Cost", "Factor", "Rule", "Sum", "Term", "ValueCall", "rule_of"]
+__all__ = ["Call", "Cost", "Factor", "Rule", "Sum", "Term", "ValueCall", "makes_constants", "rule_of"]

@@ -11,7 +11,18 @@ from torch import Tensor
 from convscope.trace.fields import Fields, FieldState
 from convscope.trace.record import Record, Ref, TensorFacts
 
-__all__ = ["Call", "Cost", "Factor", "Rule", "Sum", "Term", "ValueCall", "register", "rule_of"]
+__all__ = [
+    "Call",
+    "Cost",
+    "Factor",
+    "Rule",
+    "Sum",
+    "Term",
+    "ValueCall",
+    "makes_constants",
+    "register",
+    "rule_of",
+]
 
 
 @dataclass(slots=True)
@@ -128,16 +139,22 @@ class Rule:
     Attributes:
         family: `convolution`, `pointwise`, ...: what readers group by.
         cost: MACs and element operations; None for none of either.
-        field: what the outputs see; None where the output sees what the inputs see, elementwise.
+        field: what the outputs see, one state for the first or a list of all; None where it is not known.
         explain: the terms of one value; None where nothing is computed (views) or it is not known.
         hidden: tables leave it out: it only renames elements.
     """
 
     family: str
     cost: Callable[[Call], Cost] | None = None
-    field: Callable[[Call, Fields], FieldState] | None = None
+    field: Callable[[Call, Fields], FieldState | list[FieldState]] | None = None
     explain: Callable[[ValueCall], Sum] | None = None
     hidden: bool = False
+
+
+def makes_constants(record: Record) -> bool:
+    """Tell whether an operator takes no value from its inputs, only shape or type: `zeros_like`, `new_empty`."""
+    rule = rule_of(record.operator)
+    return rule is not None and rule.family == "constant"
 
 
 _RULES: dict[str, Rule] = {}

@@ -84,6 +84,26 @@ def _vector_field(call: Call, fields: Fields) -> FieldState:
 register(Rule("dense", _vector_cost, _vector_field), "mv", "dot", "addmv")
 
 
+def _recurrent_cost(call: Call) -> Cost:
+    """Count both matrices of all gates once for each step and image."""
+    steps, images = call.shape("input")[:2]
+    macs = sum(
+        matmul_macs(images, call.shape(name)[1], call.shape(name)[0], steps)
+        for name in ("weight0", "weight1")
+    )
+    return Cost(macs, 6 * steps * images * call.shape("weight0")[0])
+
+
+def _recurrent_field(call: Call, fields: Fields) -> list[FieldState]:
+    """Say that every step may see all steps: through the state, and in both directions."""
+    states = [fields.of(index) for index in call.record.inputs]
+    whole = [fields.reduced(state, range(len(state.dims))) for state in states]
+    return [fields.like(whole, fields.blank(call.tensors[index].shape).dims) for index in call.record.outputs]
+
+
+register(Rule("dense", _recurrent_cost, _recurrent_field), "mkldnn_rnn_layer")
+
+
 def _attention_cost(call: Call) -> Cost:
     query, key, value = (call.shape(name) for name in ("query", "key", "value"))
     batch = prod(query[:-2])

@@ -43,6 +43,8 @@ class Volume:
             >>> print(Volume(64, (112, 112)), Volume(8, (21,), tokens=True), sep=", ")
             64×112×112, 21 tokens × 8
         """
+        if self.tokens and self.channels == 1:
+            return f"{self.positions[0]} tokens"
         if self.tokens:
             return f"{self.positions[0]} tokens × {self.channels}"
         return "×".join(map(str, self.shape))
@@ -80,7 +82,7 @@ def _volume(axes: Axes) -> Volume:
         elif "S" in roles:
             positions.append(size)
             first = min(first, place)
-    return Volume(channels, tuple(positions), len(positions) == 1 and last > first)
+    return Volume(channels, tuple(positions), len(positions) == 1 and not -1 < last < first)
 
 
 def _usual(shape: tuple[int, ...]) -> Axes:

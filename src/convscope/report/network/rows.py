@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from convscope.report.network_flow import Flow
-from convscope.report.network_places import Cell, Measures
+from convscope.report.network.flow import Flow
+from convscope.report.network.places import Cell, Measures
 
 __all__ = ["Row", "break_into_rows"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from convscope.report.network_story import NetworkStory, Repeat
+from convscope.report.network.story import NetworkStory, Repeat
 
 __all__ = ["Flow", "Way"]
 
@@ -40,7 +40,7 @@ class Flow:
 
         Example:
             >>> from torch import nn
-            >>> from convscope.report.network_story import tell_network
+            >>> from convscope.report.network.story import tell_network
             >>> from convscope.trace import trace
             >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2))
             >>> Flow.of(tell_network(trace(net, (1, 1, 8, 8)))).column
@@ -126,7 +126,7 @@ class Flow:
         return _sorted(outs, lambda first, second: self.lane[first] in lanes[second])
 
     def turning_in(self, column: int, columns: range) -> list[int]:
-        """Return the stages of a column that edges within these columns turn to at last, in the order of their walls."""
+        """Return the stages of a column that edges within these columns turn to at last, likewise in order."""
         ins = [s for s in self.stages_in(column) if any(c in columns for c in self._turns[1].get(s, ()))]
         lanes = {
             s: {self.lane[a] for a, b in self.edges if b == s and self.ways[a, b] == "turn last"} for s in ins

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from convscope.report.drawing import Drawing, Group, Point, Shape, Text, elided, text_width
 from convscope.report.figures import BLUE, GREY, INK, ORANGE, TEAL
-from convscope.report.network_places import Layout, Route
-from convscope.report.network_story import NetworkStory, Stage
+from convscope.report.network.places import Layout, Route
+from convscope.report.network.story import NetworkStory, Stage
 
 __all__ = [
     "COLOURS",
@@ -302,10 +302,10 @@ def _short_forms(story: NetworkStory) -> list[str]:
     """Explain the abbreviations that occur."""
     words = [w for s in story.stages for w in (s.words, s.detail, *s.before, *s.after)]
     told: list[str] = []
-    if any(" /" in word for word in words):
-        told.append("/2: stride 2")
-    if any("↑" in word for word in words):
-        told.append("↑2: twice as large")
+    for pattern, meaning in ((r" /(\d+)", "/{0}: stride {0}"), (r"↑(\d+)", "↑{0}: {0} times as large")):
+        found = next((match for word in words if (match := re.search(pattern, word))), None)
+        if found:
+            told.append(meaning.format(found[1]))
     if any("dil." in word for word in words):
         told.append("dil.: dilation")
     told += [

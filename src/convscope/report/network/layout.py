@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from convscope.report.drawing import Point
-from convscope.report.network_flow import Flow
-from convscope.report.network_places import Bracket, Cell, Layout, Measures, Place, Route
-from convscope.report.network_rows import Row, break_into_rows
-from convscope.report.network_story import NetworkStory
+from convscope.report.network.flow import Flow
+from convscope.report.network.places import Bracket, Cell, Layout, Measures, Place, Route
+from convscope.report.network.rows import Row, break_into_rows
+from convscope.report.network.story import NetworkStory, Repeat
 
 __all__ = ["lay_out"]
 
@@ -28,7 +28,7 @@ def lay_out(story: NetworkStory, cells: Sequence[Cell], measures: Measures) -> L
 
     Example:
         >>> from torch import nn
-        >>> from convscope.report.network_story import tell_network
+        >>> from convscope.report.network.story import tell_network
         >>> from convscope.trace import trace
         >>> story = tell_network(trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2)), (1, 1, 8, 8)))
         >>> layout = lay_out(story, [Cell(5, 5, 5, 5, 5, 5, 5)] * 3, Measures(100, gap=20))
@@ -109,9 +109,11 @@ class _Sheet:
             above = max([above, *(height + 3 for edge, height in arcs if self.flow.lane[edge[0]] == lane)])
             if ends.intersection(here):
                 above += 20
-            if lane == 0:
-                above += self._add_brackets(row, v)
+            brackets = self._bracket_heights(row) if lane == 0 else {}
+            above = max([above, *(height + self.measures.bracket for height in brackets.values())])
             axis = v + above
+            for repeat, height in brackets.items():
+                self.layout.brackets.append(self._bracket(repeat, row, axis - height))
             bottom = axis + max(cells[s].below for s in here)
             depths = [
                 max((cells[s].label_depth for s in here if row.levels.get(s, 0) == level), default=0.0)
@@ -126,17 +128,28 @@ class _Sheet:
         self.layout.depth = v - self.measures.lane_gap
         return self.layout.depth
 
-    def _add_brackets(self, row: Row, v: float) -> float:
-        """Put brackets over the groups that begin in a row; return the room that they need."""
-        places, cells, column = self.layout.places, self.cells, self.flow.column
+    def _bracket_heights(self, row: Row) -> dict[Repeat, float]:
+        """Return how high above the axis each bracket of a row stands: above stages, arcs and tags."""
+        column, heights = self.flow.column, {}
+        tagged = {stage for edge in self.tagged for stage in edge}
         for repeat in self.flow.repeats:
             if column[repeat.first] in row.columns:
-                inside = [s for s in range(repeat.first, repeat.last + 1) if column[s] in row.columns]
-                start = min(places[s].u - cells[s].before for s in inside) - 3
-                stop = max(places[s].u + cells[s].after for s in inside) + 3
-                self.layout.brackets.append(Bracket(start, stop, v + self.measures.bracket, repeat.times))
-        begun = any(column[repeat.first] in row.columns for repeat in self.flow.repeats)
-        return self.measures.bracket + 10 if begun else 0.0
+                span = range(column[repeat.first], column[repeat.last] + 1)
+                inside = [s for c in span for s in self.flow.stages_in(c) if self.flow.lane[s] == 0]
+                passed = [
+                    height
+                    for (a, b), height in self.heights.items()
+                    if self.flow.lane[a] == 0 and column[a] <= span[-1] and column[b] >= span[0]
+                ]
+                top = max([*(self.cells[s].above for s in inside), *passed])
+                heights[repeat] = top + 11 + (20 if tagged.intersection(inside) else 0)
+        return heights
+
+    def _bracket(self, repeat: Repeat, row: Row, v: float) -> Bracket:
+        places, cells = self.layout.places, self.cells
+        inside = [s for s in range(repeat.first, repeat.last + 1) if self.flow.column[s] in row.columns]
+        start = min(places[s].u - cells[s].before for s in inside) - 3
+        return Bracket(start, max(places[s].u + cells[s].after for s in inside) + 3, v, repeat.times)
 
     def _in_row(self, edge: Edge, row: Row) -> bool:
         """Tell whether an arc runs in a row; one from the last stage of the row before comes in from its start."""

@@ -7,9 +7,9 @@ from math import log2, prod, sqrt
 
 from convscope.report.drawing import Drawing, Group, Shape, Text, elided, text_width
 from convscope.report.figures import INK
-from convscope.report.network_flow import Flow
-from convscope.report.network_layout import lay_out
-from convscope.report.network_marks import (
+from convscope.report.network.flow import Flow
+from convscope.report.network.layout import lay_out
+from convscope.report.network.marks import (
     GREY_TEXT,
     SIGN_RADIUS,
     Palette,
@@ -20,8 +20,8 @@ from convscope.report.network_marks import (
     rounded_box,
     sign_group,
 )
-from convscope.report.network_places import Cell, Measures
-from convscope.report.network_story import NetworkStory, Stage
+from convscope.report.network.places import Cell, Measures
+from convscope.report.network.story import NetworkStory, Stage
 
 __all__ = ["draw_blocks"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from convscope.report.network_axes import Volume
+from convscope.report.network.axes import Volume
 from convscope.trace import Record, Trace
 from convscope.trace.rules import Call, rule_of
 
@@ -92,7 +92,7 @@ def step_of(trace: Trace, record: Record, volumes: Sequence[Volume], sources: in
         sources: how many tensors it reads that depend on the network's inputs.
     Example:
         >>> from torch import nn
-        >>> from convscope.report.network_axes import volumes_of
+        >>> from convscope.report.network.axes import volumes_of
         >>> from convscope.trace import trace
         >>> found = trace(nn.Conv2d(6, 6, 3, stride=2, groups=6), (1, 6, 9, 9))
         >>> step_of(found, found.records[0], volumes_of(found), 1).words

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from convscope.report.network_axes import Volume
-from convscope.report.network_words import Family
+from convscope.report.network.axes import Volume
+from convscope.report.network.words import Family
 
 __all__ = ["Repeat", "Stage", "fold_groups", "fold_runs"]
 

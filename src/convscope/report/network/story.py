@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from convscope.errors import UsageError, printable
 from convscope.geometry import as_int
-from convscope.report.network_folding import Repeat, Stage, fold_groups, fold_runs
-from convscope.report.network_units import Opener, Unit
+from convscope.report.network.folding import Repeat, Stage, fold_groups, fold_runs
+from convscope.report.network.units import Opener, Unit
 from convscope.trace import Trace
 
 __all__ = ["MOST_STAGES", "NetworkStory", "Repeat", "Stage", "tell_network"]
@@ -42,7 +42,7 @@ def tell_network(trace: Trace, depth: int | None = None, *, name: str | None = N
     """Say what to draw of a network.
 
     Normalisations and activations are told beside the step that they follow. Equal blocks in a row (same class, same
-    output) become one stage with a count; the first of them may have a stride. Groups of stages that repeat are kept once.
+    output) become one stage with a count; the first of them may have a stride. Of groups that repeat one is kept.
 
     Args:
         depth: how deep to open the module tree: 1 shows the network's own modules. By default the deepest that
@@ -145,28 +145,34 @@ def _merged(nodes: Sequence[Unit]) -> list[int]:
     for place, unit in enumerate(nodes):
         for source in unit.sources:
             readers.setdefault(source, []).append(place)
-    for place, unit in enumerate(nodes):
-        if unit.major or len(unit.sources) != 1:
-            continue
-        before = unit.sources[0]
-        if _opens_what_follows(unit, nodes[owner[before]]):
-            continue
+
+    def join_before(place: int) -> None:
+        unit, before = nodes[place], nodes[place].sources[0]
         if nodes[before].family != "input" and len(readers[before]) == 1:
-            owner[place] = owner[before]
-            root = nodes[owner[before]]
-            root.after += (*unit.before, *unit.after)
-    for place in range(len(nodes) - 1, -1, -1):
-        unit, read_by = nodes[place], readers.get(place, [])
-        last = [p for p in range(place, len(nodes)) if owner[p] == place]
-        outside = {owner[r] for p in last for r in readers.get(p, []) if owner[r] != place}
-        if unit.major or owner[place] != place or len(outside) != 1 or not read_by:
-            continue
-        target = outside.pop()
-        if nodes[target].family == "join":
-            continue
-        nodes[target].before = (*unit.before, *unit.after, *nodes[target].before)
-        for p in last:
-            owner[p] = target
+            told = [other for other in range(place, len(nodes)) if owner[other] == place]
+            nodes[owner[before]].after += (*unit.before, *unit.after)
+            for other in told:
+                owner[other] = owner[before]
+
+    def join_after(place: int) -> None:
+        told = [other for other in range(place, len(nodes)) if owner[other] == place]
+        outside = {owner[r] for other in told for r in readers.get(other, []) if owner[r] != place}
+        if len(outside) == 1 and nodes[next(iter(outside))].family != "join":
+            target = outside.pop()
+            nodes[target].before = (*nodes[place].before, *nodes[place].after, *nodes[target].before)
+            for other in told:
+                owner[other] = target
+
+    minor = [place for place, unit in enumerate(nodes) if not unit.major and len(unit.sources) == 1]
+    for place in minor:
+        if not _opens_what_follows(nodes[place], nodes[owner[nodes[place].sources[0]]]):
+            join_before(place)
+    for place in reversed(minor):
+        if owner[place] == place:
+            join_after(place)
+    for place in minor:
+        if owner[place] == place:
+            join_before(place)
     return owner
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 from convscope.errors import UnknownNameError
 from convscope.report.drawing import Drawing, Group, Point, Shape, Text, elided, text_width, write_drawing
 from convscope.report.figures import INK
-from convscope.report.network_axes import Volume
-from convscope.report.network_layout import lay_out
-from convscope.report.network_marks import (
+from convscope.report.network.axes import Volume
+from convscope.report.network.layout import lay_out
+from convscope.report.network.marks import (
     GREY_TEXT,
     SIGN_RADIUS,
     Palette,
@@ -22,8 +22,8 @@ from convscope.report.network_marks import (
     sign_group,
     wrapped,
 )
-from convscope.report.network_places import Cell, Layout, Measures
-from convscope.report.network_story import NetworkStory, Stage, tell_network
+from convscope.report.network.places import Cell, Layout, Measures
+from convscope.report.network.story import NetworkStory, Stage, tell_network
 from convscope.trace import Trace
 
 __all__ = ["Drawing", "Scale", "draw_network", "write_drawing"]
@@ -70,7 +70,7 @@ def draw_network(
         raise UnknownNameError("style", style, STYLES, call="draw_network")
     story = tell_network(trace, depth, name=name)
     if style == "blocks":
-        from convscope.report.network_blocks import draw_blocks
+        from convscope.report.network.blocks import draw_blocks
 
         return draw_blocks(story)
     return draw_volumes(story)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from convscope.report.network_axes import Volume, volumes_of
-from convscope.report.network_words import Family, Step, step_of
+from convscope.report.network.axes import Volume, volumes_of
+from convscope.report.network.words import Family, Step, step_of
 from convscope.trace import Record, Trace
 from convscope.trace.capture import ModuleCall
 from convscope.trace.rules import rule_of

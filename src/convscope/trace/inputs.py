@@ -1,0 +1,86 @@
+"""What a network is called with: shapes or tensors, one or several, in tuples, lists and dicts."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope.errors import ShapeError, UsageError
+from convscope.trace.engines import tensors_in
+
+__all__ = ["call_arguments", "cloned", "named_tensors", "tensors_for"]
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and bool(value) and all(type(length) is int for length in value)
+
+
+def tensors_for(value: Any, dtype: torch.dtype) -> Any:
+    """Return the input with a meta tensor for each shape in it."""
+    if isinstance(value, Tensor):
+        return value
+    if _is_shape(value):
+        if min(value) < 0:
+            raise ShapeError(f"input shape {tuple(value)} has a negative length.", call="trace")
+        return torch.empty(tuple(value), dtype=dtype, device="meta")
+    if isinstance(value, dict):
+        return {key: tensors_for(entry, dtype) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)) and value:
+        return type(value)(tensors_for(entry, dtype) for entry in value)
+    if isinstance(value, (int, float, bool, str)) or value is None:
+        return value
+    raise UsageError(
+        f"the input is a {type(value).__name__}; give a shape such as (1, 3, 224, 224), a tensor, or a tuple or dict "
+        "of them.",
+        call="trace",
+    )
+
+
+def call_arguments(network: nn.Module, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what to call the network with."""
+    if not tensors_in(value):
+        raise UsageError("the input holds no tensor and no shape.", call="trace")
+    if isinstance(value, Tensor):
+        return (value,), {}
+    try:
+        accepted = inspect.signature(network.forward).parameters.values()
+    except (TypeError, ValueError):
+        accepted = ()
+    positional = [p for p in accepted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    starred = any(p.kind is p.VAR_POSITIONAL for p in accepted)
+    if isinstance(value, dict):
+        names = {p.name for p in accepted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if set(value) <= names or any(p.kind is p.VAR_KEYWORD for p in accepted):
+            return (), value
+        return (value,), {}
+    required = [p for p in positional if p.default is p.empty]
+    if isinstance(value, list) and len(required) == 1 and not starred:
+        return (value,), {}
+    return tuple(value), {}
+
+
+def cloned(value: Any, meta: bool) -> Any:
+    """Return the input once more, so that an operator in place changes no tensor of the caller's."""
+    if isinstance(value, Tensor):
+        if not meta:
+            return value.detach().clone()
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    if isinstance(value, dict):
+        return {key: cloned(entry, meta) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(cloned(entry, meta) for entry in value)
+    return value
+
+
+def named_tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    """Return the tensors of an input, each with its keyword or number as a name."""
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    if isinstance(value, dict):
+        return [pair for key, entry in value.items() for pair in named_tensors(entry, str(key))]
+    if isinstance(value, (tuple, list)):
+        return [pair for place, entry in enumerate(value) for pair in named_tensors(entry, f"{name}{place}")]
+    return []
