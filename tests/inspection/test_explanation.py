@@ -246,7 +246,7 @@ def test_changed_weights_are_noticed():
     found = trace(network, torch.randn(1, 1, 6, 6), layers=["0"])
     with torch.no_grad():
         network[0].weight.mul_(2)
-    with pytest.raises(UsageError, match="weights have changed since the trace"):
+    with pytest.raises(UsageError, match="weights or buffers have changed since the trace"):
         explain(found, "0", (0, 0, 0))
 
 

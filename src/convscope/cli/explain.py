@@ -54,7 +54,7 @@ def run(
     from convscope.trace import trace
 
     place = int_list("--at", at)
-    if down != "input" and not down.isdigit():
+    if down != "input" and not (down.isascii() and down.isdigit()):
         raise UsageError(f"--down {down!r} is no whole number and not the word input.", call="explain")
     picture = image
     if picture is None and (input is None or int_list("--input", input)[-3:-2] in ((1,), (3,))):

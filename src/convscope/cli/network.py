@@ -141,7 +141,7 @@ def _from_code(spec: str, seed: int) -> nn.Module:
         raise UsageError(
             f"module {name!r} needs {error.name!r}, which is not installed.", call="network"
         ) from error
-    except Exception as error:  # whatever the user's module raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's module raises when it is imported
         raise UsageError(
             f"module {name!r} cannot be imported: {type(error).__name__}: {_one_line(error)}", call="network"
         ) from error
@@ -160,7 +160,7 @@ def _from_code(spec: str, seed: int) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 made = made()
-        except Exception as error:  # whatever the user's factory raises
+        except (Exception, SystemExit) as error:  # whatever the user's factory raises
             raise UsageError(
                 f"{spec!r} raised {type(error).__name__}: {_one_line(error)}; it must work without arguments.",
                 call="network",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,20 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(facts: Mapping[str, object]) -> None:
-    """Print what an analysis returned as `to_dict()`."""
-    sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    """Print what an analysis returned as `to_dict()`; NaN and infinity as null."""
+    text = json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(text + "\n")
+
+
+def _finite(value: object) -> object:
+    """JSON knows no NaN and no infinity: both become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return value
 
 
 def say_written(*paths: Path) -> None:

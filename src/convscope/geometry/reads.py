@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import floor, gcd
 from typing import Literal
 
@@ -203,8 +204,9 @@ class Reads:
             step = (input_size - 1) / (output_size - 1) if output_size > 1 else 0.0
             period, shift = _reduced(output_size - 1, input_size - 1) if output_size > 1 else (1, 0)
         elif scale and abs(step - input_size / output_size) > 1e-9:
-            # Not a ratio of the two sizes: a table, with the slope of the sizes.
-            period, shift = output_size, input_size
+            # Not the ratio of the two sizes, but one of its own.
+            slope = Fraction(step).limit_denominator(1000)
+            period, shift = slope.denominator, slope.numerator
         else:
             period, shift = _reduced(output_size, input_size)
         taps = tuple(

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from convscope.display import Shown
 from convscope.errors import UsageError
 from convscope.trace import Record, Trace
 from convscope.trace.origins import moves_only, origin_of
-from convscope.trace.rules import Call, Factor, Sum, Term, ValueCall, rule_of
+from convscope.trace.rules import Call, Factor, Sum, Term, ValueCall, makes_constants, rule_of
 from convscope.trace.tracing import check_place
 
 __all__ = ["Explanation", "explain"]
@@ -33,6 +35,8 @@ class Explanation(Shown):
         facts: further numbers, such as mean and variance.
         window: positions read along each spatial axis; () where there is no window.
         support: the input pixels behind the value: (input, axis) to (first, last).
+        tolerance: how far total and engine may differ by the engine's own rounding.
+        taken: of a maximum the term that it takes.
         down: the same for the largest terms, where asked.
     """
 
@@ -48,6 +52,8 @@ class Explanation(Shown):
     facts: tuple[Factor, ...]
     window: tuple[tuple[int, ...], ...]
     support: dict[tuple[int, int], tuple[int, int] | None]
+    tolerance: float = 1e-5
+    taken: Term | None = None
     down: tuple[Explanation, ...] = ()
 
     @property
@@ -56,6 +62,13 @@ class Explanation(Shown):
         scale = max((abs(term.value) for term in self.terms), default=0.0)
         scale = max(scale, abs(self.total), 1e-30)
         return abs(self.total - self.engine_value) / scale
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether the terms make what the engine computed; NaN agrees with NaN."""
+        return self.difference <= self.tolerance or (
+            self.total != self.total and self.engine_value != self.engine_value
+        )
 
     @property
     def groups(self) -> dict[str, float]:
@@ -109,6 +122,7 @@ class Explanation(Shown):
             "total": self.total,
             "engine_value": self.engine_value,
             "difference": self.difference,
+            "agrees": self.agrees,
             "down": [entry.to_dict() for entry in self.down],
         }
 
@@ -119,6 +133,10 @@ class Explanation(Shown):
         place = ", ".join(map(str, self.at))
         if self.operator == "input":
             return [f"{indent}{self.layer}[{place}] = {self.engine_value:.6g}, a value of the input"]
+        if not self.terms:
+            return [
+                f"{indent}{self.layer}[{place}] = {self.engine_value:.6g}   {self.operator}: {self.formula}"
+            ]
         lines = [f"{self.layer}[{place}] = {self.engine_value:.6g}   {self.operator}: {self.formula}"]
         for (number, axis), span in self.support.items():
             if span is not None:
@@ -126,6 +144,10 @@ class Explanation(Shown):
         lines += [f"  {factor.name} = {factor.value:.6g}" for factor in self.facts]
         lines += self._term_lines()
         lines.append(f"  total {self.total:.8g}; torch computed {self.engine_value:.8g}")
+        if not self.agrees:
+            lines.append(
+                f"  THESE DO NOT AGREE: {self.difference:.2g} of the largest term apart; please report it"
+            )
         lines = [indent + line for line in lines]
         for entry in self.down:
             lines += entry._lines(indent + "    ")
@@ -149,13 +171,15 @@ class Explanation(Shown):
             else:
                 left = self.total - sum(term.value for term in shown)
                 note = f"  and {rest} smaller terms" + (
-                    f", together {left:+.6g}" if not self.formula.startswith("the ") else ""
+                    f", together {left:+.6g}" if self.taken is None else ""
                 )
         lines = []
         for term in shown:
             product = " * ".join(f"({factor.value:.5g})" for factor in term.factors)
             names = " * ".join(factor.name for factor in term.factors)
             detail = f"  = {product}  [{names}]" if len(term.factors) > 1 else ""
+            if len(term.factors) == 1 and term.factors[0].name != term.name:
+                detail = f"  [{names} = {term.factors[0].value:.6g}]"
             lines.append(f"  {term.value:+.6g}  {term.name}{detail}")
         return [*lines, note] if note else lines
 
@@ -205,98 +229,149 @@ def explain(
             "this trace was made from a shape and has no values; trace a real tensor.", call="explain"
         )
     found = trace.replayed(facts.index if down == 0 else None)
-    levels = len(found.records) if down == "input" else down
-    return _explained(found, layer, facts.index, place, levels, follow)
-
-
-def _explained(
-    trace: Trace, layer: str, number: int, at: tuple[int, ...], levels: int, follow: int
-) -> Explanation:
-    origin = _behind_views(trace, number, at)
-    if origin is None:
-        raise UsageError(
-            f"the value of {layer!r} at {at} is a constant that the network filled in, such as padding.",
-            call="explain",
+    walk = _Walk(found, follow)
+    try:
+        return walk.explained(
+            layer, facts.index, place, len(found.records) if down == "input" else down, top=True
         )
-    source, place = origin
-    record = trace.producer(source)
-    facts = trace.tensors[source]
-    values = trace.values.get(source)
-    if values is None:  # an input that nothing reads
-        values = trace.given[trace.inputs.index(source)]
-    engine_value = float(values[place])
-    support = trace.support_at(source, place)
-    if record is None:
-        name = facts.name or layer
+    except RecursionError as error:
+        raise UsageError(
+            f"the way down from {layer!r} is longer than Python can follow; give down=300.", call="explain"
+        ) from error
+
+
+class _Walk:
+    """Takes values apart, and their largest terms, as deep as it is told."""
+
+    def __init__(self, trace: Trace, follow: int) -> None:
+        self.trace, self.follow = trace, follow
+        self.tensors = list(trace.tensors)
+        self.depends = set(trace.inputs)  # tensors that an input has a part in
+        for record in trace.records:
+            if not makes_constants(record) and any(number in self.depends for number in record.inputs):
+                self.depends.update(record.outputs)
+
+    def explained(
+        self, layer: str, number: int, at: tuple[int, ...], levels: int, *, top: bool = False
+    ) -> Explanation:
+        """Return the explanation of one element; an operator without one ends its branch, unless it was asked for."""
+        trace = self.trace
+        origin = self._behind_views(number, at)
+        source, place = origin or (number, at)
+        record, facts = trace.producer(source), trace.tensors[source]
+        values = trace.values.get(source)
+        if values is None:  # an input that nothing reads
+            values = trace.given[trace.inputs.index(source)]
+        if values.is_complex():
+            raise UsageError(f"{layer!r} holds complex numbers; those are not explained.", call="explain")
+        engine_value = float(values[place])
+        tolerance = _tolerance(values.dtype)
+        support = trace.support_at(source, place)
+
+        def leaf(name: str, operator: str, formula: str) -> Explanation:
+            return Explanation(
+                name, operator, "", place, facts.shape, (), engine_value, engine_value, formula, (), (), support,
+                tolerance,
+            )  # fmt: skip
+
+        if record is None and facts.kind == "input":
+            return leaf(facts.name or layer, "input", "a given value")
+        if origin is None or record is None or source not in self.depends:
+            return leaf(facts.name or layer, "constant", "a constant: no input has a part in it")
+        try:
+            taken = self._taken_apart(record, source, place)
+        except UsageError as error:
+            if top:
+                raise
+            return leaf(record.name, record.operator, f"not explained: {error.message}")
+        followed = (
+            [taken.taken] if taken.taken is not None else sorted(taken.terms, key=lambda t: -abs(t.value))
+        )
+        children: list[Explanation] = []
+        for term in followed if levels > 0 else ():
+            if len(children) < self.follow and term.source is not None and self._leads_on(*term.source):
+                children.append(self.explained(self._name_of(term.source[0]), *term.source, levels - 1))
         return Explanation(
-            name, "input", "", place, facts.shape, (), engine_value, engine_value, "a given value", (), (), support
-        )  # fmt: skip
-    taken = _taken_apart(trace, record, source, place)
-    children: list[Explanation] = []
-    if levels > 0:
-        for term in sorted(taken.terms, key=lambda term: -abs(term.value)):
-            if len(children) == follow:
-                break
-            if term.source is None or _behind_views(trace, *term.source) is None:
-                continue
-            if trace.producer(term.source[0]) is None and trace.tensors[term.source[0]].kind != "input":
-                continue  # a parameter: nothing lies behind it
-            name = _name_of(trace, term.source[0])
-            children.append(_explained(trace, name, *term.source, levels - 1, follow))
-    if taken.formula.startswith("the ") and taken.terms and levels > 0:
-        # Of a maximum only the winner counts.
-        winner = max(taken.terms, key=lambda term: term.value == taken.total)
-        if winner.source is not None:
-            name = _name_of(trace, winner.source[0])
-            children = [_explained(trace, name, *winner.source, levels - 1, follow)]
-    name = layer if source == number else record.name
-    return Explanation(
-        name,
-        record.operator,
-        record.path,
-        place,
-        facts.shape,
-        taken.terms,
-        taken.total,
-        engine_value,
-        taken.formula,
-        taken.facts,
-        taken.window,
-        support,
-        tuple(children),
+            layer if source == number else record.name,
+            record.operator,
+            record.path,
+            place,
+            facts.shape,
+            taken.terms,
+            taken.total,
+            engine_value,
+            taken.formula,
+            taken.facts,
+            taken.window,
+            support,
+            tolerance,
+            taken.taken,
+            tuple(children),
+        )
+
+    def _leads_on(self, number: int, at: tuple[int, ...]) -> bool:
+        """Tell whether an input has a part in an element: in no parameter, no constant, no padding."""
+        if number not in self.depends:
+            return False
+        origin = self._behind_views(number, at)
+        return origin is not None and origin[0] in self.depends
+
+    def _name_of(self, number: int) -> str:
+        record = self.trace.producer(number)
+        return record.name if record is not None else self.trace.tensors[number].name or "constant"
+
+    def _behind_views(self, number: int, at: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+        """Follow an element back through records that only rename it."""
+        while True:
+            record = self.trace.producer(number)
+            if record is None or not record.hidden or not moves_only(record):
+                return number, at
+            origin = self._origin(record, number, at)
+            if origin is None:
+                return None
+            number, at = origin
+
+    def _origin(self, record: Record, number: int, at: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+        try:
+            return origin_of(record, at, self.tensors, self.trace.values, record.outputs.index(number))
+        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+            raise _unexplained(record, error) from error
+
+    def _taken_apart(self, record: Record, number: int, at: tuple[int, ...]) -> Sum:
+        rule = rule_of(record.operator)
+        if rule is not None and rule.family == "move":
+            return self._moved(record, number, at)
+        if rule is None or rule.explain is None:
+            raise _unexplained(record)
+        if number != record.outputs[0]:
+            raise UsageError(
+                f"this is output {record.outputs.index(number)} of {record.operator} ({record.name!r}), indices or "
+                "statistics; only the first output is explained.",
+                call="explain",
+            )
+        try:
+            return rule.explain(ValueCall(Call(record, self.tensors), self.trace.values, at))
+        except (RuntimeError, ValueError, IndexError, TypeError, KeyError, NotImplementedError) as error:
+            raise _unexplained(record, error) from error
+
+    def _moved(self, record: Record, number: int, at: tuple[int, ...]) -> Sum:
+        origin = self._origin(record, number, at)
+        if origin is None:
+            value = float(self.trace.values[number][at])
+            return Sum((Term("filled in", value),), value, f"{record.short_operator}: a constant")
+        value = float(self.trace.values[origin[0]][origin[1]])
+        name = f"{self._name_of(origin[0])}[{', '.join(map(str, origin[1]))}]"
+        return Sum((Term(name, value, (), origin),), value, f"{record.short_operator}: copied")
+
+
+def _unexplained(record: Record, error: Exception | None = None) -> UsageError:
+    why = "" if error is None else f" here ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+    return UsageError(
+        f"operator {record.operator} of {record.name!r} has no explanation{why}; explain a layer before or behind it.",
+        call="explain",
     )
 
 
-def _name_of(trace: Trace, number: int) -> str:
-    record = trace.producer(number)
-    return record.name if record is not None else trace.tensors[number].name or "constant"
-
-
-def _behind_views(trace: Trace, number: int, at: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
-    """Follow an element back through records that only rename it."""
-    while True:
-        record = trace.producer(number)
-        if record is None or not record.hidden or not moves_only(record):
-            return number, at
-        origin = origin_of(record, at, list(trace.tensors), trace.values, record.outputs.index(number))
-        if origin is None:
-            return None
-        number, at = origin
-
-
-def _taken_apart(trace: Trace, record: Record, number: int, at: tuple[int, ...]) -> Sum:
-    rule = rule_of(record.operator)
-    if rule is not None and rule.family == "move":
-        origin = origin_of(record, at, list(trace.tensors), trace.values, record.outputs.index(number))
-        if origin is None:
-            value = float(trace.values[number][at])
-            return Sum((Term("filled in", value),), value, f"{record.short_operator}: a constant")
-        value = float(trace.values[origin[0]][origin[1]])
-        name = f"{_name_of(trace, origin[0])}[{', '.join(map(str, origin[1]))}]"
-        return Sum((Term(name, value, (), origin),), value, f"{record.short_operator}: copied")
-    if rule is None or rule.explain is None:
-        raise UsageError(
-            f"operator {record.operator} of {record.name!r} has no explanation; explain a layer before or behind it.",
-            call="explain",
-        )
-    return rule.explain(ValueCall(Call(record, list(trace.tensors)), trace.values, at))
+def _tolerance(dtype: torch.dtype) -> float:
+    """Return how far the engine may be from float64: its own rounding, several times over."""
+    return max(1e-5, 4 * torch.finfo(dtype).eps) if dtype.is_floating_point else 0.0

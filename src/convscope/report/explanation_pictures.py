@@ -177,7 +177,7 @@ def _draw_bars(axes: Axes, step: Explanation, color: str) -> None:
     labels = [plain(term.name) for term in largest]
     numbers = [term.value for term in largest]
     rest = len(step.terms) - len(largest)
-    if rest and not step.formula.startswith("the "):
+    if rest and step.taken is None:
         labels.append(f"the other {rest}")
         numbers.append(step.total - sum(numbers))
     places = np.arange(len(numbers))[::-1]

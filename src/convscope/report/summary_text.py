@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from convscope.errors import UnknownNameError, printable
 from convscope.inspection import Summary, SummaryRow
 
-__all__ = ["COLUMNS", "quantity", "summary_text"]
+__all__ = ["COLUMNS", "fitted_table", "quantity", "summary_text", "wrapped"]
 
 _NARROWEST = 18  # of the first column
 _WANTED = (
@@ -86,26 +86,50 @@ def summary_text(
         if name not in COLUMNS:
             raise UnknownNameError("column", name, COLUMNS, call="summary")
     rows = summary.rows
-    names = [_label(row) for row in rows]
-    cells = {name: [COLUMNS[name][1](row) for row in rows] for name in columns}
-    widths = {name: max(len(COLUMNS[name][0]), *map(len, cells[name])) for name in columns}
-    kept = list(columns)
-    while kept and _NARROWEST + sum(widths[name] + 2 for name in kept) > width:
-        kept.remove(min(kept, key=_WANTED.index))
-    first = max(_NARROWEST, min(max(map(len, names)), width - sum(widths[name] + 2 for name in kept)))
-    first = min(first, width)
-    head = "layer".ljust(first) + "".join(f"  {COLUMNS[name][0]:>{widths[name]}}" for name in kept)
-    lines = [head.rstrip(), "-" * min(len(head), width)]
-    for place, label in enumerate(names):
-        line = _elided(label, first).ljust(first)
-        line += "".join(f"  {cells[name][place]:>{widths[name]}}" for name in kept)
-        lines.append(line.rstrip())
-    lines.append("-" * min(len(head), width))
-    lines += [part for line in _totals(summary) for part in _wrapped(line, width)]
-    left_out = [COLUMNS[name][0] for name in columns if name not in kept]
+    cells = {name: (COLUMNS[name][0], [COLUMNS[name][1](row) for row in rows]) for name in columns}
+    lines, left_out = fitted_table("layer", [_label(row) for row in rows], cells, _WANTED, width)
+    rule = "-" * min(max(map(len, lines)), width)
+    lines = [lines[0], rule, *lines[1:], rule]
+    lines += [part for line in _totals(summary) for part in wrapped(line, width)]
     if left_out:
-        lines += _wrapped(f"columns left out at this width: {', '.join(left_out)}", width)
+        lines += wrapped(f"columns left out at this width: {', '.join(left_out)}", width)
     return "\n".join(lines)
+
+
+def fitted_table(
+    heading: str,
+    names: Sequence[str],
+    columns: Mapping[str, tuple[str, Sequence[str]]],
+    wanted: Sequence[str],
+    width: int,
+    *,
+    flush_left: Sequence[str] = (),
+    narrowest: int = _NARROWEST,
+) -> tuple[list[str], list[str]]:
+    """Lay out a first column of names and further columns in lines of `width`; return them and what was left out.
+
+    Args:
+        columns: heading and cells of each further column, in order.
+        wanted: the columns' names, the most wanted last: the others are left out first.
+        flush_left: columns that are no numbers.
+        narrowest: letters of the first column below which columns are left out instead.
+    """
+    widths = {name: max(len(head), *map(len, cells), 1) for name, (head, cells) in columns.items()}
+    kept = list(columns)
+    needed = min(max(map(len, (heading, *names))), narrowest)
+    while kept and needed + sum(widths[name] + 2 for name in kept) > width:
+        kept.remove(min(kept, key=list(wanted).index))
+    room = width - sum(widths[name] + 2 for name in kept)
+    first = min(max(len(heading), *map(len, names)), room)
+    lines: list[str] = []
+    for place in range(-1, len(names)):
+        label = heading if place < 0 else _elided(names[place], first)
+        line = label.ljust(first)
+        for name in kept:
+            cell = columns[name][0] if place < 0 else columns[name][1][place]
+            line += "  " + (cell.ljust(widths[name]) if name in flush_left else cell.rjust(widths[name]))
+        lines.append(line.rstrip())
+    return lines, [columns[name][0] for name in columns if name not in kept]
 
 
 def _label(row: SummaryRow) -> str:
@@ -144,5 +168,6 @@ def _totals(summary: Summary) -> list[str]:
     return lines
 
 
-def _wrapped(line: str, width: int) -> list[str]:
+def wrapped(line: str, width: int) -> list[str]:
+    """Break a line at spaces; what follows is indented."""
     return textwrap.wrap(line, max(width, 20), subsequent_indent="  ") or [""]

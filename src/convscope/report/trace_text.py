@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convscope.errors import printable
-from convscope.report.summary_text import quantity
+from convscope.report.summary_text import fitted_table, quantity, wrapped
 from convscope.trace import Trace
 
 __all__ = ["trace_text"]
@@ -33,21 +33,22 @@ def trace_text(trace: Trace, *, width: int = 100) -> str:
                 sources,
             )
         )
-    head = ("   #  name", "operator", "output", "MACs", "receptive field", "reads")
-    table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(6)]
-    room = width - sum(widths[1:5]) - 10 - len("reads")
-    widths[0] = max(min(widths[0], room), 14)
-    lines: list[str] = []
-    for row in table:
-        first = row[0] if len(row[0]) <= widths[0] else row[0][: widths[0] - 1] + "…"
-        cells = [
-            first.ljust(widths[0]),
-            row[1].ljust(widths[1]),
-            *(row[n].rjust(widths[n]) for n in (2, 3, 4)),
-        ]
-        lines.append(("  ".join(cells) + "  " + row[5]).rstrip()[: max(width, 40)])
+    heads = {"operator": 1, "output": 2, "MACs": 3, "receptive field": 4, "reads": 5}
+    columns = {head: (head, [row[place] for row in rows]) for head, place in heads.items()}
+    lines, left_out = fitted_table(
+        "   #  name",
+        [row[0] for row in rows],
+        columns,
+        ("operator", "MACs", "receptive field", "reads", "output"),
+        width,
+        flush_left=("operator", "reads"),
+        narrowest=10
+        ** 6,  # names can be given to `explain` and are not shortened while a column can go instead
+    )
     if trace.not_counted:
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(trace.not_counted.items()))
-        lines.append(f"not counted: {listed}")
-    return "\n".join([*lines, str(trace)])
+        lines += wrapped(f"not counted: {listed}", width)
+    lines += wrapped(str(trace), width)
+    if left_out:
+        lines += wrapped(f"columns left out at this width: {', '.join(left_out)}", width)
+    return "\n".join(lines)

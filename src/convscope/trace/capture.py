@@ -203,6 +203,7 @@ class Capture(TorchDispatchMode):
             if self.failed is None:
                 self.failed = (info.name, tuple(self.tensors[number].shape for number in inputs))
             raise
+        self.failed = None  # what failed before was caught
         viewed = given[0] if given and info.kind == "view" else None
         self._note(
             info, noted, tuple(inputs), result, seconds if self.timed else None, keep, bool(changed), viewed
@@ -227,7 +228,7 @@ class Capture(TorchDispatchMode):
         else:
             made = tensors_in(result)
             outputs = tuple([self._new_value(tensor, "activation", "", index) for tensor in made])
-        record = self._add_record(info.name, info.overload, noted, inputs, outputs, seconds)
+        self._add_record(info.name, info.overload, noted, inputs, outputs, seconds)
         if info.kind == "inplace" and changed:
             for tensor, value in zip(made, outputs, strict=True):
                 self._overwrite(tensor, value)
@@ -238,7 +239,7 @@ class Capture(TorchDispatchMode):
             parent = self._entry(viewed)
             for tensor, value in zip(made, outputs, strict=True):
                 self._hold(tensor, value, parent, index)
-        if info.kind == "view" or record.operator == "aten.clone":
+        if info.kind == "view" or info.name in ("aten.clone", "aten._to_copy"):
             self._inherit_parameters(inputs, outputs)
         if keep:
             for tensor, value in zip(made, outputs, strict=True):
@@ -386,6 +387,10 @@ class Capture(TorchDispatchMode):
         for tensor in changed:
             for value in self._kept_by_storage.pop(_storage(tensor), ()):
                 self.values[value] = self.values[value].clone()
+
+    def part_from(self, copies: dict[int, tuple[Tensor, Tensor]]) -> None:
+        """Copy kept values that share memory with what is about to be put back."""
+        self._protect([tensor for tensor, _ in copies.values()])
 
     def _copy_own(self, changed: list[Tensor]) -> None:
         """Copy parameters and buffers that are about to change, also through a view of them."""

@@ -12,7 +12,7 @@ from convscope.errors import UsageError
 from convscope.trace.meta_shapes import SHORTCUTS
 from convscope.trace.operators import OperatorInfo
 
-__all__ = ["Engine", "RealEngine", "ShapeEngine", "tensors_in"]
+__all__ = ["Engine", "RealEngine", "ShapeEngine", "rebuilt", "tensors_in"]
 
 _SMALL = 65_536  # elements: constants up to this size are really computed in a shape-only trace
 _META = torch.device("meta")
@@ -27,6 +27,11 @@ def tensors_in(value: Any) -> list[Tensor]:
     if isinstance(value, (list, tuple)):
         return [tensor for entry in value for tensor in tensors_in(entry)]
     return []
+
+
+def rebuilt(value: Any, entries: list[Any]) -> Any:
+    """Return a list, tuple or named tuple of the same type with other entries."""
+    return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)
 
 
 class RealEngine:
@@ -91,7 +96,7 @@ class ShapeEngine:
         if isinstance(result, Tensor):
             return given.get(id(result), result)
         if isinstance(result, (tuple, list)):
-            return type(result)(given.get(id(entry), entry) for entry in result)
+            return rebuilt(result, [given.get(id(entry), entry) for entry in result])
         return result
 
     def _create(
@@ -130,7 +135,7 @@ class ShapeEngine:
                 known = self._twins[id(value)] = (value, twin)
             return known[1]
         if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
-            return type(value)(map(self._lower, value))
+            return rebuilt(value, list(map(self._lower, value)))
         return value
 
     def _remembered(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

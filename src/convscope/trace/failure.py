@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convscope.errors import ConvscopeError, ShapeError, UsageError
 from convscope.trace.capture import Capture
-from convscope.trace.engines import ShapeEngine, tensors_in
+from convscope.trace.engines import ShapeEngine, rebuilt, tensors_in
 from convscope.trace.guard import Mode, unchanged
 from convscope.trace.index import NetworkIndex
 
@@ -133,7 +133,7 @@ def _runs(
         if isinstance(value, dict):
             return {key: resized(entry) for key, entry in value.items()}
         if isinstance(value, (tuple, list)):
-            return type(value)(map(resized, value))
+            return rebuilt(value, list(map(resized, value)))
         return value
 
     index = NetworkIndex(network)

@@ -17,10 +17,16 @@ Field = AxisField | TableField
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A stretch of positions; an axis is made of one, or of several where axes were flattened into one."""
+    """A stretch of positions; an axis is made of one, or of several where axes were flattened into one.
+
+    A view may split positions into digits, as windows of attention do. The outer digit then sees what its whole
+    block sees, the inner one nothing more. `digit` is (which split, which of its digits), as long as no operator has
+    touched it: side by side again, all of them are the positions they were.
+    """
 
     size: int
     fields: dict[Source, Field] = field(default_factory=dict)
+    digit: tuple[int, int] | None = None
 
 
 Dim = tuple[Factor, ...]
@@ -28,15 +34,23 @@ Dim = tuple[Factor, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """An input axis of which every position sees the same: all of it, because of the operators named."""
+    """An input axis of which every position sees the same.
+
+    Attributes:
+        because: operators through which that is all of it.
+        fixed: operators that chose one position for all: `x[:, :, 3]`.
+        span: what that is in the image at hand; None where images go on for ever.
+    """
 
     because: tuple[str, ...]
     span: Span | None = None
+    fixed: tuple[str, ...] = ()
 
     def joined(self, other: Reach) -> Reach:
         """Return both in one."""
         because = self.because + tuple(name for name in other.because if name not in self.because)
-        return Reach(because, hull([self.span, other.span]))
+        fixed = self.fixed + tuple(name for name in other.fixed if name not in self.fixed)
+        return Reach(because, hull([self.span, other.span]), fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,9 @@ class Fields:
         self.kind = kind
         self.states = states
         self.channel_axes = channel_axes  # axes that may turn out to be channels, not positions
+        self.splits: list[tuple[Factor, int, str]] = []  # what was split, into how many digits, by which view
         self.reason = ""  # the record at work, for `because`
+        self.blurred = False  # whether it read positions inside a block, whose field is the block's
 
     def of(self, value: int) -> FieldState:
         """Return what a tensor sees."""
@@ -124,6 +140,11 @@ class Fields:
 
     def read(self, dim: Dim, reads: Reads, output_size: int) -> Dim:
         """Return an axis of an output that reads this axis so."""
+        if any(factor.digit for factor in dim) and max(map(len, reads.taps)) > 1:
+            self.blurred = True  # within a block, positions are not told apart
+        identity = reads.edges is None and (reads.period, reads.shift, reads.taps) == (1, 1, ((0,),))
+        if identity and output_size == prod(factor.size for factor in dim):
+            return dim
         fields = self.single(dim)
         return (Factor(output_size, {source: f.read_by(reads, output_size) for source, f in fields.items()}),)
 
@@ -135,7 +156,9 @@ class Fields:
             return second
         if len(first) == len(second) and all(a.size == b.size for a, b in zip(first, second, strict=True)):
             pairs = zip(first, second, strict=True)
-            return tuple(Factor(a.size, self._merged(a.fields, b.fields, a.size)) for a, b in pairs)
+            return tuple(
+                a if a == b else Factor(a.size, self._merged(a.fields, b.fields, a.size)) for a, b in pairs
+            )
         size = prod(factor.size for factor in first)
         return (Factor(size, self._merged(self.single(first), self.single(second), size)),)
 
@@ -146,9 +169,23 @@ class Fields:
             merged[source] = merged[source].union(entry, size) if source in merged else entry  # type: ignore[arg-type]
         return merged
 
-    def reduced(self, state: FieldState, axes: Iterable[int], *, keepdim: bool = True) -> FieldState:
-        """Return the state after each of these axes was read whole: sums, means, softmax, attention."""
+    def reduced(
+        self, state: FieldState, axes: Iterable[int], *, keepdim: bool = True, fixed: bool = False
+    ) -> FieldState:
+        """Return the state after each of these axes was read whole: sums, means, softmax, attention.
+
+        With `fixed` the axes have one position left, which was chosen.
+        """
         gone = set(axes)
+        mixed = {factor.digit[0] for axis in gone for factor in state.dims[axis] if factor.digit}
+        if mixed:  # the other digits of what is summed over are their blocks now
+            state = replace(
+                state,
+                dims=tuple(
+                    tuple(replace(f, digit=None) if f.digit and f.digit[0] in mixed else f for f in dim)
+                    for dim in state.dims
+                ),
+            )
         reach = dict(state.reach)
         dims: list[Dim] = []
         for axis, dim in enumerate(state.dims):
@@ -160,7 +197,7 @@ class Fields:
             for source, entry in self.single(dim).items():
                 size = prod(factor.size for factor in dim)
                 span = hull([entry.at(o) for o in range(size)]) if self.kind is TableField else None
-                found = Reach((self.reason,), span)
+                found = Reach((), span, (self.reason,)) if fixed else Reach((self.reason,), span)
                 reach[source] = reach[source].joined(found) if source in reach else found
         return replace(state, dims=tuple(dims), reach=reach)
 
@@ -207,8 +244,16 @@ class Fields:
         if 0 in shape:
             return self.like([state], self.blank(shape).dims)
         queue: list[Factor] = []
-        for factor in (factor for dim in state.dims for factor in dim if factor.size != 1 or factor.fields):
-            if queue and not queue[-1].fields and not factor.fields:
+        for factor in (
+            factor
+            for dim in state.dims
+            for factor in dim
+            if factor.size != 1 or factor.fields or factor.digit
+        ):
+            if factor.digit is not None:
+                queue.append(factor)
+                queue = self._restored(queue)
+            elif queue and not queue[-1].fields and not factor.fields and queue[-1].digit is None:
                 queue[-1] = Factor(queue[-1].size * factor.size)
             else:
                 queue.append(factor)
@@ -217,12 +262,23 @@ class Fields:
             return self._lost(state, shape)
         return replace(state, dims=_grouped(pieces, tuple(shape)))
 
+    def _restored(self, queue: list[Factor]) -> list[Factor]:
+        """Put digits that stand side by side again, all of them and in order, back into what they were split from."""
+        split = queue[-1].digit[0] if queue[-1].digit else -1
+        whole, count, _ = self.splits[split] if split >= 0 else (queue[-1], 0, "")
+        if [factor.digit for factor in queue[-count:]] != [(split, place) for place in range(count)]:
+            return queue
+        queue = [*queue[:-count], whole]
+        return self._restored(queue) if whole.digit is not None else queue
+
     def _cut(self, queue: list[Factor], cuts: set[int]) -> list[Factor] | None:
         """Split factors where a new axis ends; None where that runs across positions."""
         pieces: list[Factor] = []
         done = 1
         for whole in queue:
-            factor = whole
+            factor, digits = whole, 0
+            split = len(self.splits)
+            marked = bool(whole.fields) or whole.digit is not None
             while inside := [cut for cut in cuts if done < cut < done * factor.size]:
                 cut = min(inside)
                 if cut % done or factor.size % (cut // done):
@@ -231,8 +287,12 @@ class Fields:
                 inner = factor.size // outer
                 # The outer digit sees what all positions of its block see; the inner one adds nothing to that.
                 reads = Reads(1, inner, (tuple(range(inner)),))
-                pieces.append(Factor(outer, {s: f.read_by(reads, outer) for s, f in factor.fields.items()}))
-                done, factor = cut, Factor(inner)
+                seen = {s: f.read_by(reads, outer) for s, f in factor.fields.items()}
+                pieces.append(Factor(outer, seen, (split, digits) if marked else None))
+                done, digits = cut, digits + 1
+                factor = Factor(inner, {}, (split, digits) if marked else None)
+            if digits and marked:
+                self.splits.append((whole, digits + 1, self.reason))
             pieces.append(factor)
             done *= factor.size
         return pieces

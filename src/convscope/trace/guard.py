@@ -6,58 +6,68 @@ import contextlib
 import gc
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convscope.trace.index import NetworkIndex
 
-__all__ = ["Mode", "unchanged"]
+__all__ = ["Mode", "random_states", "set_random_states", "unchanged"]
 
 Mode = Literal["same", "train", "eval"]
 
 
 @contextlib.contextmanager
-def unchanged(index: NetworkIndex, mode: Mode) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+def unchanged(index: NetworkIndex, mode: Mode | Sequence[bool]) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
     """Run a block on a network and undo what it changed: train/eval states, buffers, parameters, random states.
 
     Yields a dict into which the block puts, for a parameter or buffer it is about to change, the tensor and a copy.
+
+    Args:
+        mode: of the whole network, or the train/eval state of each of its modules.
     """
-    states = [
-        (module, module.training, dict(module._buffers), dict(module._parameters))
-        for _, module in index.modules
-    ]
     copies: dict[int, tuple[Tensor, Tensor]] = {}
-    random_states = _random_states()
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
-    collecting = gc.isenabled()
-    try:
-        gc.disable()  # thousands of small records would set it off again and again
+    with contextlib.ExitStack() as undo:  # each step of the way back runs, whatever another one raises
+        if gc.isenabled():
+            undo.callback(gc.enable)
+            gc.disable()  # thousands of small records would set it off again and again
+        undo.callback(set_random_states, random_states())
+        undo.callback(_put_back, copies)
+        for _, module in index.modules:
+            undo.callback(_restore, module, module.training, _slots(module))
+        undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         # The fast path of attention is one opaque operator; the plain one shows its parts.
         torch.backends.mha.set_fastpath_enabled(False)
         if mode != "same":
-            for _, module in index.modules:
-                module.training = mode == "train"
+            flags = [mode == "train"] * len(index.modules) if isinstance(mode, str) else mode
+            for (_, module), flag in zip(index.modules, flags, strict=True):
+                module.training = flag
         yield copies
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_attention)
-        for module, training, buffers, parameters in states:
-            module.training = training
-            for now, before in ((module._buffers, buffers), (module._parameters, parameters)):
-                if before or now:
-                    now.clear()
-                    now.update(before)  # type: ignore[arg-type]
-        with torch.no_grad():
-            for tensor, copy in copies.values():
-                tensor.copy_(copy)
-        _set_random_states(random_states)
-        if collecting:
-            gc.enable()
 
 
-def _random_states() -> dict[str, Any]:
+def _slots(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    return dict(module._buffers), dict(module._parameters)
+
+
+def _restore(module: nn.Module, training: bool, slots: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    module.training = training
+    for now, before in zip((module._buffers, module._parameters), slots, strict=True):
+        changed = len(now) != len(before) or any(now.get(name) is not before[name] for name in before)
+        if changed and isinstance(now, dict):  # of a scripted module it is a view that cannot be changed
+            now.clear()
+            now.update(before)
+
+
+def _put_back(copies: dict[int, tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for tensor, copy in copies.values():
+            tensor.copy_(copy)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of the generators of torch, Python and, if it is loaded, NumPy."""
     states: dict[str, Any] = {"torch": torch.get_rng_state(), "random": random.getstate()}
     if torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state_all()
@@ -66,7 +76,8 @@ def _random_states() -> dict[str, Any]:
     return states
 
 
-def _set_random_states(states: dict[str, Any]) -> None:
+def set_random_states(states: dict[str, Any]) -> None:
+    """Set the generators to states that `random_states` returned."""
     torch.set_rng_state(states["torch"])
     random.setstate(states["random"])
     if "cuda" in states:

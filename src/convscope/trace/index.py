@@ -47,5 +47,6 @@ class NetworkIndex:
 
     @property
     def versions(self) -> tuple[tuple[int, int], ...]:
-        """Return what changes when a parameter is changed in place or replaced."""
-        return tuple((id(parameter), parameter._version) for parameter in self.parameters.values())
+        """Return what changes when a parameter or buffer is changed in place or replaced."""
+        own = (*self.parameters.values(), *self.buffers.values())
+        return tuple((id(tensor), tensor._version) for tensor in own)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import ShapeError, UsageError
-from convscope.trace.engines import tensors_in
+from convscope.trace.engines import rebuilt, tensors_in
 
 __all__ = ["call_arguments", "cloned", "named_tensors", "tensors_for"]
 
@@ -25,11 +25,14 @@ def tensors_for(value: Any, dtype: torch.dtype) -> Any:
     if _is_shape(value):
         if min(value) < 0:
             raise ShapeError(f"input shape {tuple(value)} has a negative length.", call="trace")
-        return torch.empty(tuple(value), dtype=dtype, device="meta")
+        try:
+            return torch.empty(tuple(value), dtype=dtype, device="meta")
+        except (RuntimeError, OverflowError, TypeError) as error:
+            raise ShapeError(f"input shape {tuple(value)} is too large for torch.", call="trace") from error
     if isinstance(value, dict):
         return {key: tensors_for(entry, dtype) for key, entry in value.items()}
     if isinstance(value, (tuple, list)) and value:
-        return type(value)(tensors_for(entry, dtype) for entry in value)
+        return rebuilt(value, [tensors_for(entry, dtype) for entry in value])
     if isinstance(value, (int, float, bool, str)) or value is None:
         return value
     raise UsageError(
@@ -62,16 +65,25 @@ def call_arguments(network: nn.Module, value: Any) -> tuple[tuple[Any, ...], dic
     return tuple(value), {}
 
 
-def cloned(value: Any, meta: bool) -> Any:
-    """Return the input once more, so that an operator in place changes no tensor of the caller's."""
+def cloned(value: Any, meta: bool, memo: dict[int, Tensor] | None = None) -> Any:
+    """Return the input once more, so that an operator in place changes no tensor of the caller's.
+
+    A tensor that stands in it twice stands in the copy twice.
+    """
+    memo = {} if memo is None else memo
     if isinstance(value, Tensor):
-        if not meta:
-            return value.detach().clone()
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+        if id(value) not in memo:
+            plain = value.detach()
+            memo[id(value)] = (
+                torch.empty_strided(plain.shape, plain.stride(), dtype=plain.dtype, device="meta")
+                if meta
+                else plain.clone()
+            )
+        return memo[id(value)]
     if isinstance(value, dict):
-        return {key: cloned(entry, meta) for key, entry in value.items()}
+        return {key: cloned(entry, meta, memo) for key, entry in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(cloned(entry, meta) for entry in value)
+        return rebuilt(value, [cloned(entry, meta, memo) for entry in value])
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from convscope.geometry import AxisField, TableField
 from convscope.trace.fields import Fields, FieldState
@@ -46,8 +47,11 @@ def propagate(
             for number in record.outputs:
                 states[number] = fields.unknown(seen, tensors[number].shape)
             continue
+        fields.blurred = False
         made = rule.field(Call(record, tensors), fields)
         results = made if isinstance(made, list) else [made]
+        if fields.blurred:
+            results = [replace(state, unknown=(*state.unknown, fields.reason)) for state in results]
         states.update(zip(record.outputs, results, strict=False))
         for number in record.outputs[len(results) :]:
             # Statistics and indices beside the result: of the result's shape they see what it sees.

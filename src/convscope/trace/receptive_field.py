@@ -29,6 +29,7 @@ class AxisReceptiveField:
         offset: centre of position 0's field.
         sizes: smallest and largest size over the positions; they differ after upsampling.
         whole_because: global operators through which every position sees all of this axis.
+        fixed_by: operators that chose one position of this axis for all: `x[:, :, 3]`.
     """
 
     input: int
@@ -41,6 +42,7 @@ class AxisReceptiveField:
     offset: Fraction
     sizes: tuple[int, int]
     whole_because: tuple[str, ...] = ()
+    fixed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class ReceptiveField(Shown):
                     "padding": axis.padding,
                     "offset": float(axis.offset),
                     "whole_because": list(axis.whole_because),
+                    "fixed_by": list(axis.fixed_by),
                 }
                 for axis in self.axes
             ],
@@ -139,6 +142,8 @@ def _axis_text(axis: AxisReceptiveField) -> str:
     if axis.whole_because:
         because = ", ".join(axis.whole_because[:3]) + (", ..." if len(axis.whole_because) > 3 else "")
         parts.append(f"the whole {'image' if parts else '{axes}'} because of {because}")
+    if axis.fixed_by:
+        parts.append(f"a fixed part of {{axes}} because of {', '.join(axis.fixed_by[:3])}")
     return "; ".join(parts)
 
 
@@ -188,9 +193,14 @@ def receptive_field_of(
                 offset=field.offset if field else Fraction(0),
                 sizes=(min(sizes, default=0), max(sizes, default=0)),
                 whole_because=reach.because if reach else (),
+                fixed_by=reach.fixed if reach else (),
             )
         )
-    return ReceptiveField(layer, tuple(axes), state.data_dependent, state.unknown)
+    # Positions of a view's blocks that were not put together again are not told apart.
+    split = {factor.digit[0] for dim in state.dims for factor in dim if factor.digit and factor.fields}
+    views = tuple(fields.splits[number][2] for number in sorted(split))
+    unknown = state.unknown + tuple(name for name in views if name not in state.unknown)
+    return ReceptiveField(layer, tuple(axes), state.data_dependent, unknown)
 
 
 def _only_itself(entry: AxisField) -> bool:
@@ -206,4 +216,7 @@ def support_of(facts: TensorFacts, at: tuple[int, ...], fields: Fields) -> dict[
             spans.setdefault(source, []).append(entry.at(index))
     for source, reach in state.reach.items():
         spans.setdefault(source, []).append(reach.span)
-    return {source: hull(found) for source, found in sorted(spans.items())}
+    seen = {source: hull(found) for source, found in sorted(spans.items())}
+    # Where nothing is seen along one axis of an input, no pixel of it is seen at all.
+    blind = {number for (number, _), span in seen.items() if span is None}
+    return {source: None if source[0] in blind else span for source, span in seen.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convscope.display import Shown
 from convscope.errors import ShapeError, UnknownNameError, UsageError
@@ -17,7 +18,7 @@ from convscope.trace.capture import Capture, ModuleCall
 from convscope.trace.engines import RealEngine, ShapeEngine, tensors_in
 from convscope.trace.failure import refusal
 from convscope.trace.fields import Fields, Source
-from convscope.trace.guard import Mode, unchanged
+from convscope.trace.guard import Mode, random_states, set_random_states, unchanged
 from convscope.trace.index import NetworkIndex
 from convscope.trace.inputs import call_arguments, cloned, named_tensors, tensors_for
 from convscope.trace.memory import peak_bytes
@@ -25,6 +26,7 @@ from convscope.trace.naming import name_records
 from convscope.trace.propagation import propagate
 from convscope.trace.receptive_field import ReceptiveField, receptive_field_of, support_of
 from convscope.trace.record import Record, TensorFacts
+from convscope.trace.replay import Circumstances, autocast_state
 from convscope.trace.rules import makes_constants
 
 __all__ = ["Trace", "trace"]
@@ -57,21 +59,19 @@ class Trace(Shown):
     mode: Mode
     values: dict[int, Tensor] = field(repr=False)
     has_values: bool
-    _arguments: tuple[tuple[Any, ...], dict[str, Any]] = field(repr=False)
-    _random_state: Tensor = field(repr=False)
-    _versions: tuple[tuple[int, int], ...] = field(repr=False)
+    _circumstances: Circumstances = field(repr=False)
     _fields: dict[str, Fields] = field(default_factory=dict, repr=False)
     _replays: dict[str, Trace] = field(default_factory=dict, repr=False)
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the network was called with, positional and by keyword."""
-        return self._arguments
+        return self._circumstances.args, self._circumstances.kwargs
 
     @property
     def given(self) -> tuple[Tensor, ...]:
         """Return the input tensors; of a shape-only trace those on the meta device."""
-        return tuple(tensors_in(self._arguments))
+        return tuple(tensors_in(self.arguments))
 
     # Totals -------------------------------------------------------------------------------------------------
 
@@ -131,6 +131,10 @@ class Trace(Shown):
         for record in self.records:
             if record.outputs:
                 places.setdefault(record.name, record.outputs[0])
+        paths = {id(module): path for path, module in self.network.named_modules()}
+        for alias, module in self.network.named_modules(remove_duplicate=False):
+            if alias not in places and paths[id(module)] in places:  # a module with several names
+                places[alias] = places[paths[id(module)]]
         for number in self.inputs:  # a module of that name goes first
             places.setdefault(self.tensors[number].name, number)
         for place, number in enumerate(self.outputs):
@@ -265,13 +269,25 @@ class Trace(Shown):
             raise UsageError(
                 "this trace was made from a shape and has no values; trace a real tensor.", call="trace"
             )
-        before = torch.get_rng_state()
+        now, before = self._circumstances, random_states()
+        now.check(self.network)
+        enabled, dtype = now.autocast
         try:
-            torch.set_rng_state(self._random_state)
-            args, kwargs = self._arguments
-            return _run(self.network, args, kwargs, self.mode, layers, keep_all=layers is None)
+            set_random_states(now.random)
+            with torch.autocast("cpu", dtype=dtype, enabled=enabled):
+                found = _run(
+                    self.network, now.args, now.kwargs, self.mode, layers,
+                    keep_all=layers is None, training=now.training,
+                )  # fmt: skip
         finally:
-            torch.set_rng_state(before)
+            set_random_states(before)
+            now.versions = NetworkIndex(
+                self.network
+            ).versions  # putting back what forward changed is no change
+        now.check_results(found._circumstances.results)
+        if [r.operator for r in found.records] != [r.operator for r in self.records]:
+            now.check_results(())
+        return found
 
     def replayed(self, number: int | None = None) -> Trace:
         """Return this trace with the values behind one tensor, or behind all: itself, or a second run's.
@@ -279,10 +295,7 @@ class Trace(Shown):
         Raises:
             UsageError: the trace has no values, or the weights are no longer those that it ran with.
         """
-        if self._versions != NetworkIndex(self.network).versions:
-            raise UsageError(
-                "the network's weights have changed since the trace; trace it again.", call="trace"
-            )
+        self._circumstances.check(self.network)
         if number is not None and self._has_behind(number):
             return self
         if "all" not in self._replays:
@@ -419,10 +432,17 @@ def trace(
     if mode not in ("same", "train", "eval"):
         raise UnknownNameError("mode", mode, ("same", "train", "eval"), call="trace")
     if layers is not None:
-        known = dict(network.named_modules())
+        known = dict(network.named_modules(remove_duplicate=False))
+        first = {id(module): path for path, module in network.named_modules()}
         for name in layers:
             if name not in known:
                 raise UnknownNameError("layer", name, [key for key in known if key], call="trace")
+        layers = [first[id(known[name])] for name in layers]
+    if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
+        raise UsageError(
+            "the network has lazy layers, whose parameters have no shape yet; run it once on a real input first.",
+            call="trace",
+        )
     if dtype is None:
         floating = (p.dtype for p in network.parameters() if p.dtype.is_floating_point)
         dtype = next(floating, torch.float32)
@@ -438,13 +458,19 @@ def _run(
     layers: Sequence[str] | None,
     *,
     keep_all: bool = False,
+    training: Sequence[bool] | None = None,
 ) -> Trace:
     given = tensors_in((args, kwargs))
     shapes_only = any(tensor.device.type == "meta" for tensor in given)
-    random_state = torch.get_rng_state()
     index = NetworkIndex(network)
-    with unchanged(index, mode) as copies:
-        positional, named = cloned(args, shapes_only), cloned(kwargs, shapes_only)
+    if training is not None and len(training) != len(index.modules):
+        raise UsageError("the network's modules have changed since the trace; trace it again.", call="trace")
+    random = random_states()
+    if not shapes_only and training is None:
+        args, kwargs = cloned((args, kwargs), False)  # the caller's own may change before it is asked again
+    with unchanged(index, mode if training is None else training) as copies:
+        flags = tuple(module.training for _, module in index.modules)
+        positional, named = cloned((args, kwargs), shapes_only)
         engine = ShapeEngine() if shapes_only else RealEngine()
         capture = Capture(index, engine, copies, set(layers or ()), keep_all)
         single = len(given) == 1
@@ -457,7 +483,9 @@ def _run(
                 result = network(*positional, **named)
         except Exception as error:
             raise refusal(network, args, kwargs, mode, capture, error) from error
-        outputs = tuple(capture.value_of(tensor) for tensor in tensors_in(_plain(result)))
+        returned = tensors_in(_plain(result))
+        outputs = tuple(capture.value_of(tensor) for tensor in returned)
+        capture.part_from(copies)
     name_records(capture.records, capture.calls, capture.tensors)
     return Trace(
         network=network,
@@ -472,9 +500,15 @@ def _run(
         mode=mode,
         values=capture.values,
         has_values=not shapes_only,
-        _arguments=(args, kwargs),
-        _random_state=random_state,
-        _versions=index.versions,
+        _circumstances=Circumstances(
+            args,
+            kwargs,
+            random,
+            flags,
+            autocast_state(),
+            NetworkIndex(network).versions,
+            () if shapes_only else tuple(tensor.detach() for tensor in returned),
+        ),
     )
 
 

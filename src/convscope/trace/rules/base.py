@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "makes_constants",
     "register",
     "rule_of",
+    "winner",
 ]
 
 
@@ -97,6 +99,7 @@ class Sum:
         total: the value recomputed in float64.
         formula: the rule in words and symbols, with the numbers in it where they are few.
         facts: further named numbers, such as the variance of a normalisation.
+        taken: of a maximum or minimum the term that it takes.
         window: for each spatial axis of the input the positions read, outside it padding; () if there is none.
     """
 
@@ -105,6 +108,15 @@ class Sum:
     formula: str
     facts: tuple[Factor, ...] = ()
     window: tuple[tuple[int, ...], ...] = ()
+    taken: Term | None = None
+
+
+def winner(terms: Sequence[Term], *, largest: bool = True) -> Term:
+    """Return the term that a maximum or minimum takes; as in torch, NaN goes before every number."""
+    for term in terms:
+        if math.isnan(term.value):
+            return term
+    return (max if largest else min)(terms, key=lambda term: term.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,8 @@ def _explain_attention(asked: ValueCall) -> Sum:
     heads = tuple(batch)
     given = asked.call.get("scale")
     scale = query.shape[-1] ** -0.5 if given is None else float(given)
+    if key.dim() > 2 and key.shape[-3] != query.shape[-3]:  # several queries share one key and value
+        key, value = (t.repeat_interleave(query.shape[-3] // t.shape[-3], -3) for t in (key, value))
     scores = key[heads] @ query[heads][row] * scale
     if asked.call.get("is_causal"):
         scores[row + 1 :] = -torch.inf

@@ -135,6 +135,17 @@ def _explain_group_norm(asked: ValueCall) -> Sum:
 register(Rule("normalisation", _layer_norm_cost, _group_norm_field, _explain_group_norm), "native_group_norm")
 
 
+# A weight of its own making: it sees no input.
+register(
+    Rule(
+        "normalisation",
+        lambda call: Cost(element_ops=3 * call.facts("v").numel),
+        lambda call, fields: fields.blank(call.output.shape),
+    ),
+    "_weight_norm_interface",
+)
+
+
 def _rms_norm_cost(call: Call) -> Cost:
     return Cost(element_ops=4 * prod(call.output.shape))
 

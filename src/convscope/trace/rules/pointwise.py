@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from convscope.geometry import Reads
 from convscope.trace.fields import Fields, FieldState
 from convscope.trace.record import Ref
 from convscope.trace.rules.base import Call, Cost, Factor, Rule, Sum, Term, ValueCall, register
@@ -59,7 +62,8 @@ def _recomputed(asked: ValueCall) -> float:
 def _explain_sum(asked: ValueCall) -> Sum:
     operands = _operands(asked)
     sign = -1.0 if asked.call.record.short_operator.startswith(("sub", "rsub")) else 1.0
-    alpha = sign * float(asked.call.get("alpha", 1) or 1)
+    given = asked.call.get("alpha")
+    alpha = sign * (1.0 if given is None else float(given))
     if asked.call.record.short_operator.startswith("rsub"):
         operands.reverse()
     terms = tuple(
@@ -105,7 +109,6 @@ _FUNCTIONS: dict[str, tuple[int, str]] = {
     "leaky_relu": (1, "input if input > 0, else negative_slope * input"),
     "prelu": (1, "input if input > 0, else weight * input"),
     "_prelu_kernel": (1, "input if input > 0, else weight * input"),
-    "rrelu_with_noise": (1, "input if input > 0, else noise * input"),
     "elu": (2, "input if input > 0, else alpha * (exp(input) - 1)"),
     "celu": (3, "max(0, input) + min(0, alpha * (exp(input/alpha) - 1))"),
     "selu": (3, "scale * (input if input > 0, else alpha * (exp(input) - 1))"),
@@ -168,6 +171,35 @@ _FUNCTIONS: dict[str, tuple[int, str]] = {
 }  # fmt: skip
 for _name, (_operations, _formula) in _FUNCTIONS.items():
     register(Rule("pointwise", _cost(_operations), _field, _explain_function(_formula)), _name)
+
+register(Rule("pointwise", _cost(1), _field), "tril", "triu")
+
+
+def _gated_field(call: Call, fields: Fields) -> FieldState:
+    """Two halves of one axis, multiplied: elsewhere the output sees what the input sees."""
+    state = fields.of(call["self"].value)
+    axis = call["dim"] % len(state.dims)
+    size = call.output.shape[axis]
+    read = fields.read(state.dims[axis], Reads(1, 1, ((0, size),)), size)
+    return replace(state, dims=(*state.dims[:axis], read, *state.dims[axis + 1 :]))
+
+
+def _explain_gated(asked: ValueCall) -> Sum:
+    values = asked.tensor("self")
+    axis = asked["dim"] % values.dim()
+    half = asked.call.output.shape[axis]
+    gate_at = tuple(index + half if a == axis else index for a, index in enumerate(asked.at))
+    pixel, gate = float(values[asked.at]), float(values[gate_at])
+    share = 1 / (1 + math.exp(-gate))
+    factors = (Factor("input", pixel), Factor("sigmoid(gate)", share))
+    term = Term("input * sigmoid(gate)", pixel * share, factors, asked.source("self", asked.at))
+    return Sum(
+        (term,), pixel * share, "input * sigmoid(gate), the second half of the axis", (Factor("gate", gate),)
+    )
+
+
+register(Rule("pointwise", _cost(2), _gated_field, _explain_gated), "glu")
+register(Rule("pointwise", _cost(1), _field), "rrelu_with_noise")  # its noise is drawn inside
 
 # Draws and constants: they see nothing of the input, whatever they overwrite.
 register(

@@ -9,7 +9,7 @@ from typing import cast
 
 from convscope.geometry import AXIS_NAMES, Reads, Window, Windows
 from convscope.trace.fields import Fields, FieldState
-from convscope.trace.rules.base import Call, Cost, Factor, Rule, Sum, Term, ValueCall, register
+from convscope.trace.rules.base import Call, Cost, Factor, Rule, Sum, Term, ValueCall, register, winner
 
 __all__ = ["pooling_windows"]
 
@@ -91,8 +91,8 @@ def _positions(asked: ValueCall, windows: Windows) -> tuple[tuple[int, ...], ...
 def _explain_max(asked: ValueCall) -> Sum:
     positions = _positions(asked, pooling_windows(asked.call))
     terms = _window_terms(asked, positions, None)
-    winner = max(terms, key=lambda term: term.value)
-    return Sum(tuple(terms), winner.value, f"the largest, at {winner.name}", (), positions)
+    taken = winner(terms)
+    return Sum(tuple(terms), taken.value, f"the largest, at {taken.name}", (), positions, taken)
 
 
 def _explain_mean(asked: ValueCall) -> Sum:
@@ -162,8 +162,8 @@ def _explain_adaptive_mean(asked: ValueCall) -> Sum:
 def _explain_adaptive_max(asked: ValueCall) -> Sum:
     positions = _adaptive_positions(asked)
     terms = _window_terms(asked, positions, None)
-    winner = max(terms, key=lambda term: term.value)
-    return Sum(tuple(terms), winner.value, f"the largest, at {winner.name}", (), positions)
+    taken = winner(terms)
+    return Sum(tuple(terms), taken.value, f"the largest, at {taken.name}", (), positions, taken)
 
 
 register(

@@ -9,7 +9,7 @@ from math import prod
 import torch
 
 from convscope.trace.fields import Fields, FieldState
-from convscope.trace.rules.base import Call, Cost, Factor, Rule, Sum, Term, ValueCall, register
+from convscope.trace.rules.base import Call, Cost, Factor, Rule, Sum, Term, ValueCall, register, winner
 
 __all__: list[str] = []
 
@@ -64,8 +64,9 @@ def _explain_extreme(asked: ValueCall) -> Sum:
         Term(f"position {', '.join(map(str, place))}", float(values[place]), (), asked.source("self", place))
         for place in _places(asked)
     )
-    winner = (max if largest else min)(terms, key=lambda term: term.value)
-    return Sum(terms, winner.value, f"the {'largest' if largest else 'smallest'}, at {winner.name}")
+    taken = winner(terms, largest=largest)
+    word = "largest" if largest else "smallest"
+    return Sum(terms, taken.value, f"the {word}, at {taken.name}", taken=taken)
 
 
 register(Rule("reduction", _cost, _field, _explain_sum), "mean", "sum")

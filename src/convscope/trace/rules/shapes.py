@@ -100,7 +100,7 @@ def _selected(call: Call, fields: Fields) -> FieldState:
     axis = call["dim"] % len(state.dims)
     size = call.tensors[call.record.inputs[0]].shape[axis]
     read = fields.read(state.dims[axis], Reads.slice(call["index"] % size), 1)
-    return fields.reduced(_replaced(state, axis, read), (axis,), keepdim=False)
+    return fields.reduced(_replaced(state, axis, read), (axis,), keepdim=False, fixed=True)
 
 
 def _split(call: Call, fields: Fields) -> list[FieldState]:
@@ -124,6 +124,7 @@ def _unbound(call: Call, fields: Fields) -> list[FieldState]:
             _replaced(state, axis, fields.read(state.dims[axis], Reads.slice(index), 1)),
             (axis,),
             keepdim=False,
+            fixed=True,
         )
         for index in range(len(call.record.outputs))
     ]
@@ -351,7 +352,7 @@ _views(_unbound, "unbind")
 _views(_same, "detach", "alias", "clone", "_to_copy", "contiguous", "to", "view_as_real", "resolve_conj")
 _views(_strided, "as_strided")
 _views(_windowed, "unfold")
-register(Rule("move", lambda call: Cost(element_ops=call.facts("self").numel), _folded), "col2im")
+register(Rule("sum", lambda call: Cost(element_ops=call.facts("self").numel), _folded), "col2im")
 _moves(_copied, "copy")
 _moves(_concatenated, "cat")
 _moves(_stacked, "stack")
