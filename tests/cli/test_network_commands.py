@@ -27,6 +27,15 @@ def own_code(tmp_path, monkeypatch):
         "def wrong():\n"
         "    return 3\n"
         "number = 5\n"
+        "def quits():\n"
+        "    raise SystemExit(3)\n"
+        "def lazy():\n"
+        "    import warnings\n"
+        "    warnings.simplefilter('ignore')\n"
+        "    return nn.LazyConv2d(4, 3)\n"
+        "class NaN(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x * float('nan')\n"
     )
     (tmp_path / "broken.py").write_text("import no_such_package_at_all\n")
     (tmp_path / "sick.py").write_text("1/0\n")
@@ -123,6 +132,19 @@ def test_explain(tmp_path, capsys):
         assert len(set(image.convert("L").resize((200, 200)).tobytes())) > 50
 
 
+def test_json_knows_no_nan(own_code, capsys):
+    text = answer(capsys, "explain my_networks:NaN --input 1x2x9x9 --layer mul --at 1,3,3 --json")
+    facts = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert facts["total"] is None
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_trace_fits_the_terminal(capsys, width):
+    lines = answer(capsys, f"trace resnet18 --width {width}").splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.split()[:2] == ["10", "layer1.0.relu#1"] for line in lines)  # whole, to be typed again
+
+
 def test_explain_own_code_on_random_numbers(own_code, capsys):
     text = answer(capsys, "explain my_networks:build --input 2x3x8x8 --layer 2 --at 7,3,3")
     assert "the largest, at height" in text
@@ -158,6 +180,10 @@ def test_explain_own_code_on_random_numbers(own_code, capsys):
         ("explain lenet5 --layer conv1 --at 1,1,1 --output x.jpg", "would hold a PNG picture"),
         ("explain lenet5 --layer conv1 --at 1,1,1 --image nowhere.png", "nowhere.png"),
         ("explain lenet5 --at 1,1,1", "--layer"),
+        ("explain lenet5 --layer conv1 --at 1,1,1 --down ²", "--down '²' is no whole number"),
+        ("summary my_networks:quits --input 1x3x8x8", "raised SystemExit"),
+        ("summary my_networks:build --input 1x3x99999999999999999999x8", "too large for torch"),
+        ("summary my_networks:lazy --input 1x3x8x8", "lazy layers"),
     ],
 )
 def test_refusals(own_code, capsys, command, text):

@@ -1,6 +1,7 @@
 """Every kind of value against the engine that computed it, followed down to the pixels."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -287,3 +288,149 @@ def test_refusals():
 
     with pytest.raises(UsageError, match=r"linalg_inv_ex.*has no explanation"):
         explain(trace(Odd(), torch.eye(3)[None, None]), "output", (0, 0, 0))
+
+
+def fails_after(change):
+    """Trace, change something, explain what was not kept."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.ReLU())
+    network.eval()
+    image = torch.randn(1, 1, 6, 6)
+    found = trace(network, image)
+    expected = float(network(image).detach()[0, 1, 2, 2])
+    change(network, image)
+    return explain(found, "3", (1, 2, 2)).engine_value, expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda network, image: network.train(),
+        lambda network, image: image.zero_(),
+        lambda network, image: torch.manual_seed(99),
+        lambda network, image: torch.set_grad_enabled(True),
+    ],
+)
+def test_a_replay_is_the_run_again(change):
+    value, expected = fails_after(change)
+    assert value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda network, image: (network.train(), network(image + 1)), "weights or buffers have changed"),
+        (lambda network, image: network[0].weight.data.add_(1), "computed something else when it ran again"),
+        (lambda network, image: network.append(nn.ReLU()), "modules have changed"),
+    ],
+)
+def test_a_replay_that_is_not_the_run_is_refused(change, text):
+    with pytest.raises(UsageError, match=text):
+        fails_after(change)
+
+
+def test_random_numbers_of_numpy_and_python_come_again():
+    import random
+
+    import numpy as np
+
+    class Draws(nn.Module):
+        def forward(self, x):
+            return x * np.random.rand() * random.random()  # noqa: NPY002  the global one
+
+    found = trace(Draws(), torch.ones(1, 2))
+    np.random.rand()  # noqa: NPY002
+    assert explain(found, "output", (0, 1)).difference < 1e-5
+
+
+def test_autocast_comes_again():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    with torch.autocast("cpu"):
+        found = trace(network, torch.randn(1, 1, 6, 6))
+    assert sum(record.num_params for record in found.records) == 20  # through the weights' bfloat16 copies
+    assert explain(found, "0", (1, 2, 2)).agrees
+
+
+def test_what_forward_changes_of_its_own():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("k", torch.ones(()))
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            self.k.add_(1)
+            with torch.no_grad():
+                self.scale.mul_(3)
+            return x * self.k * self.scale
+
+    found = trace(Counts(), torch.ones(1, 2))
+    for _ in range(2):
+        value = explain(found, "output", (0, 1), down=1)
+        assert (value.engine_value, value.total) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda m, x: torch.add(x, x, alpha=0), None),
+        (lambda m, x: F.max_pool2d(torch.where(x > 2, torch.nan, x), 2), None),
+        (lambda m, x: F.glu(x, 1), None),
+        (lambda m, x: x.max(1)[1].double(), "only the first output is explained"),
+        (
+            lambda m, x: F.max_pool2d(x, 2, return_indices=True)[1].double(),
+            "only the first output is explained",
+        ),
+        (lambda m, x: F.rrelu(x, training=True), "no explanation"),
+        (lambda m, x: F.fold(F.unfold(x, 3, padding=1), (9, 11), 3, padding=1), "no explanation"),
+        (lambda m, x: torch.fft.fft2(x), "complex numbers"),
+    ],
+)
+def test_no_wrong_explanation_is_given(function, expected):
+    torch.manual_seed(0)
+    found = trace(Calls(function), torch.randn(MAPS))
+    for at in places(found.tensors[found.outputs[0]].shape):
+        if expected is None:
+            assert explain(found, "output", at).agrees
+        else:
+            with pytest.raises(UsageError, match=expected):
+                explain(found, "output", at)
+
+
+def test_the_way_down_goes_round_constants_and_ends_at_what_is_not_explained():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3)
+
+        def forward(self, x):
+            y = self.conv(torch.linalg.pinv(x))
+            return y + 1000 * torch.arange(y.shape[-1], dtype=y.dtype)
+
+    found = trace(Mixed(), torch.randn(1, 1, 6, 6))
+    steps = explain(found, "output", (0, 0, 3), down="input").path_down
+    assert [step.operator for step in steps][:2] == ["aten.add", "aten.convolution"]
+    assert steps[-1].formula.startswith("not explained")
+    assert "not explained" in str(steps[0])
+
+    class Pastes(nn.Module):
+        def forward(self, x):
+            out = x.new_zeros(1, 1, 8, 8)
+            out[:, :, 1:7, 1:7] = x
+            return out
+
+    untouched = explain(trace(Pastes(), torch.randn(1, 1, 6, 6)), "output", (0, 0, 0))
+    assert untouched.operator == "constant"
+
+
+def test_a_disagreement_would_be_told():
+    value = explain(trace(nn.ReLU(), torch.ones(1, 2)), "output", (0, 1))
+    assert value.agrees
+    assert "DO NOT AGREE" not in str(value)
+    wrong = replace(value, total=2.0)
+    assert not wrong.agrees
+    assert "THESE DO NOT AGREE" in str(wrong)
+
+
+def test_the_text_of_an_activation_has_its_input():
+    assert "[input = -2]" in str(explain(trace(nn.ReLU(), torch.full((1, 2), -2.0)), "output", (0, 1)))

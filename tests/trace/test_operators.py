@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convscope.errors import UsageError
 from convscope.inspection import explain
 from convscope.trace import trace
 from convscope.trace.arithmetic import deformable_sums
@@ -187,8 +186,10 @@ def test_recurrent_layers_by_hand():
     assert found.not_counted == {}
     # four gates of 7, from 5 and 7 numbers in the first layer, from 14 and 7 in the second; both directions
     assert found.macs == 11 * 3 * 2 * (28 * (5 + 7) + 28 * (14 + 7))
-    with pytest.raises(UsageError, match="give a real tensor instead of a shape"):
-        trace(network, (11, 3, 5))
+    by_shape = trace(network, (11, 3, 5))  # torch takes it apart there
+    assert (by_shape.macs, by_shape.not_counted) == (found.macs, {})
+    assert sum(record.num_params for record in by_shape.records) == found.num_params
+    assert trace(nn.GRU(5, 7), (4, 1, 5)).macs == 4 * 21 * (5 + 7)
 
 
 def test_a_constant_of_the_inputs_type_reads_nothing():

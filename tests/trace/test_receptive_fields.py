@@ -222,3 +222,57 @@ def test_unlike_parts_side_by_side_are_listed():
     height, width = trace(Halves(), (1, 3, 12, 12)).receptive_field("output").axes
     assert (width.sizes, width.stride) == ((3, 7), None)
     assert height.size == 7
+
+
+class Views(nn.Module):
+    """A function and perhaps a layer."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function, self.layers = function, nn.ModuleList(layers)
+
+    def forward(self, x):
+        return self.function(x, *self.layers)
+
+
+def tiles(x):
+    return x.view(1, 2, 3, 4, 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(12, 2, 4, 4)
+
+
+def whole(y):
+    return y.view(1, 3, 4, 2, 4, 4).permute(0, 3, 1, 4, 2, 5).reshape(1, 2, 12, 16)
+
+
+def test_axes_split_and_put_together_again_are_what_they_were():
+    for function, layers in (
+        (lambda x: x.view(1, 2, 3, 4, 4, 4).view(1, 2, 12, 16), ()),
+        (lambda x: whole(tiles(x).relu() + 1), ()),
+        (lambda x, mix: whole(mix(tiles(x))), (nn.Conv2d(2, 2, 1),)),
+    ):
+        found = trace(Views(function, *layers), (1, 2, 12, 16))
+        assert found.receptive_field("output").size == (1, 1)
+        assert found.support("output", (0, 0, 7, 5)) == {(0, 2): (7, 7), (0, 3): (5, 5)}
+
+
+def test_positions_inside_blocks_count_as_their_block_and_it_is_said():
+    found = trace(Views(lambda x, mix: whole(mix(tiles(x))), nn.Conv2d(2, 2, 3, padding=1)), (1, 2, 12, 16))
+    field = found.receptive_field("output")
+    assert field.size == (4, 4)
+    assert "layers.0" in field.unknown
+    assert "not known" in str(field)
+
+
+def test_a_chosen_position_is_no_global_operation():
+    field = trace(Views(lambda x: x[:, :, 3]), (1, 2, 12, 16)).receptive_field("output")
+    assert field.whole_because == ()
+    assert "a fixed part of height because of select" in str(field)
+
+
+def test_a_scale_that_is_no_ratio_of_the_sizes():
+    network = Views(lambda x: F.interpolate(x, scale_factor=0.5))
+    assert trace(network, (1, 1, 13, 17)).receptive_field("output").stride == (2, 2)
+
+
+def test_where_nothing_is_seen_no_axis_is():
+    found = trace(nn.ConvTranspose2d(2, 2, 2, 3), (1, 2, 3, 3))
+    assert found.support("output", (0, 0, 2, 3)) == {(0, 2): None, (0, 3): None}

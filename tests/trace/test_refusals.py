@@ -120,3 +120,61 @@ def test_inputs_of_every_kind():
 def test_half_precision_networks_get_their_own_type():
     found = trace(nn.Conv2d(3, 4, 3).to(torch.bfloat16), (1, 3, 8, 8))
     assert {tensor.dtype for tensor in found.tensors} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "text"),
+    [
+        ("digits", (1, 1, 28, 30), "(1, 1, 28, 28)"),
+        ("digits", (1, 1, 128, 128), "It takes (1, 1, 28, 28)"),
+        ("digits", (1, 3, 30, 30), "(1, 1, 28, 28)"),
+        ("u-net", (1, 3, 24, 27), "(1, 3, 24, 24) and (1, 3, 24, 28)"),
+        ("u-net", (1, 3, 1080, 1918), "(1, 3, 1080, 1916) and (1, 3, 1080, 1920)"),
+        ("linear", (2, 9), "It takes (2, 10)"),
+        ("norm", (3, 8, 8), "It takes (1, 3, 8, 8): the batch axis is missing"),
+    ],
+)
+def test_sizes_that_fit(network, shape, text):
+    made_here = {
+        "digits": nn.Sequential(nn.Conv2d(1, 4, 5), nn.Flatten(), nn.Linear(4 * 24 * 24, 10)),
+        "u-net": made("u-net")[0],
+        "linear": nn.Linear(10, 5),
+        "norm": nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)),
+    }
+    with pytest.raises(ShapeError) as caught:
+        trace(made_here[network], shape)
+    assert text in str(caught.value)
+
+
+def test_a_failure_that_the_network_caught_is_not_blamed():
+    class Tries(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.good = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            try:
+                x @ x.new_zeros(99, 1)
+            except RuntimeError:
+                x = x + 1
+            return self.good(x)
+
+    with pytest.raises(ShapeError, match=r"operator aten.convolution in good \(Conv2d\)"):
+        trace(Tries(), (1, 5, 8, 8))
+
+
+def test_sizes_beyond_every_integer():
+    with pytest.raises(ShapeError, match="too large for torch"):
+        trace(nn.ReLU(), (1, 3, 10**20, 8))
+
+
+def test_named_tuples_stay_what_they_are():
+    from collections import namedtuple
+
+    Pair = namedtuple("Pair", "left right")
+
+    class Takes(nn.Module):
+        def forward(self, pair):
+            return pair.left + pair.right
+
+    assert trace(Takes(), (Pair((1, 2), (1, 2)),)).tensors[-1].shape == (1, 2)

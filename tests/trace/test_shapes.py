@@ -122,3 +122,21 @@ def test_dynamic_control_flow_is_traced_as_executed():
     network, _ = made("dynamic")
     assert [r.name for r in trace(network, (1, 3, 8, 25)).visible] == ["conv", "conv#1", "conv#2"]
     assert len(trace(network, (1, 3, 8, 9)).visible) == 1
+
+
+def test_attention_takes_the_operator_of_the_cpu():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            return (
+                self.attention(x, x, x, need_weights=False)[0]
+                + F.scaled_dot_product_attention(*[x[:, None]] * 3)[:, 0]
+            )
+
+    network = Attends().eval()
+    by_shape, by_value = trace(network, (1, 20, 8)), trace(network, torch.randn(1, 20, 8))
+    assert [r.operator for r in by_shape.records] == [r.operator for r in by_value.records]
+    assert (by_shape.peak_bytes, by_shape.macs) == (by_value.peak_bytes, by_value.macs)

@@ -1,6 +1,8 @@
 """A trace leaves no trace: hooks, modes, gradients, buffers, random states, also when the network raises."""
 
+import gc
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -66,7 +68,11 @@ def state_of(network):
         "random": (torch.get_rng_state(), random.getstate(), numbers[1].copy(), numbers[2]),
         "grad mode": torch.is_grad_enabled(),
         "dispatch": _get_current_dispatch_mode(),
-        "attention": torch.backends.mha.get_fastpath_enabled(),
+        "attention": (
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.nn.functional.scaled_dot_product_attention,
+        ),
+        "collector": gc.isenabled(),
     }
 
 
@@ -161,3 +167,34 @@ def test_two_threads_do_not_mix():
         thread.join()
     assert [len(found[n].visible) for n in (0, 1)] == [5, 9]
     assert [record.path for record in found[1].visible] == [str(n) for n in range(9)]
+
+
+def test_scripted_modules():
+    """Their dictionaries cannot be put back, and need not be."""
+    before = gc.isenabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        network = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3)), nn.ReLU())
+    found = trace(network, torch.randn(1, 3, 8, 8))
+    assert [record.operator for record in found.visible] == ["aten.convolution", "aten.relu"]
+    assert gc.isenabled() is before
+
+
+def test_lazy_layers_are_refused():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of every lazy layer
+        network = nn.LazyConv2d(4, 3)
+    with pytest.raises(ConvscopeError, match="lazy layers, whose parameters have no shape yet; run it once"):
+        trace(network, (1, 3, 8, 8))
+
+
+def test_the_same_tensor_twice_stays_one():
+    class Both(nn.Module):
+        def forward(self, a, b):
+            a.add_(1)
+            return a * b
+
+    x = torch.full((1, 2), 2.0)
+    value = explain(trace(Both(), (x, x)), "output", (0, 1))
+    assert value.engine_value == 9
+    assert x.tolist() == [[2, 2]]

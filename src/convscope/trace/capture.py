@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convscope.trace.engines import Engine, ShapeEngine, tensors_in
+from convscope.trace.engines import FUSED_ATTENTION, Engine, ShapeEngine, ShapeFunctions, tensors_in
 from convscope.trace.index import NetworkIndex
 from convscope.trace.operators import OperatorInfo, operator_info
 from convscope.trace.record import Record, Ref, TensorFacts
@@ -85,6 +85,8 @@ class Capture(TorchDispatchMode):
         self._alive: list[Any] = []  # modules made on the way, so that no id is given twice
         self._modules = dict(index.path_of)
         self._tensor_names = index.tensor_names
+        if isinstance(engine, ShapeEngine):
+            engine.names = index.tensor_names
         self._sizes = {name: parameter.numel() for name, parameter in index.parameters.items()}
         self._parameters_of: dict[int, tuple[str, ...]] = {}
 
@@ -103,7 +105,11 @@ class Capture(TorchDispatchMode):
             register_module_forward_hook(self._leave),
         )
         try:
-            with self:
+            with ExitStack() as stack:
+                if isinstance(self.engine, ShapeEngine):
+                    stack.enter_context(FUSED_ATTENTION)
+                    stack.enter_context(ShapeFunctions(self.engine))
+                stack.enter_context(self)
                 yield
         finally:
             for handle in handles:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from convscope.errors import UsageError
 from convscope.trace.meta_shapes import SHORTCUTS
 from convscope.trace.operators import OperatorInfo
 
-__all__ = ["Engine", "RealEngine", "ShapeEngine", "rebuilt", "tensors_in"]
+__all__ = [
+    "FUSED_ATTENTION",
+    "Engine",
+    "RealEngine",
+    "ShapeEngine",
+    "ShapeFunctions",
+    "rebuilt",
+    "tensors_in",
+]
 
 _SMALL = 65_536  # elements: constants up to this size are really computed in a shape-only trace
 _META = torch.device("meta")
@@ -32,6 +43,84 @@ def tensors_in(value: Any) -> list[Tensor]:
 def rebuilt(value: Any, entries: list[Any]) -> Any:
     """Return a list, tuple or named tuple of the same type with other entries."""
     return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)
+
+
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+
+
+class ShapeFunctions(TorchFunctionMode):
+    """Gives recurrent layers, which refuse weights of another device than their input's, meta twins of theirs."""
+
+    def __init__(self, engine: ShapeEngine) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch's."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _RECURRENT:
+            args = tuple(map(self.engine.lowered, args))
+        return func(*args, **kwargs)
+
+
+class _FusedAttention:
+    """Lets attention of meta tensors take the operator that the CPU would take, while any shape-only trace runs.
+
+    Torch chooses it by device, before any operator runs, and from inside its own Python functions, where no mode
+    looks. So the function itself is replaced, once for all threads, and put back by the last trace.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.users = threading.Lock(), 0
+        self.plain: Callable[..., Tensor] = F.scaled_dot_product_attention
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                self.plain = F.scaled_dot_product_attention
+                F.scaled_dot_product_attention = self.attention
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                F.scaled_dot_product_attention = self.plain
+
+    def attention(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return fused attention of meta tensors where the CPU would take it, else torch's own answer."""
+        made = _flash_attention(*args, **kwargs) if args and args[0].device == _META else None
+        return self.plain(*args, **kwargs) if made is None else made
+
+
+FUSED_ATTENTION = _FusedAttention()
+
+
+def _flash_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor | None:
+    """Return what the CPU's fused attention returns, or None where it would not be taken."""
+    shapes = {tensor.dim() for tensor in (query, key, value)}
+    if shapes != {4} or query.device != _META or dropout_p or enable_gqa or 0 in query.shape:
+        return None
+    if not query.shape[-1] == key.shape[-1] == value.shape[-1] or not query.dtype.is_floating_point:
+        return None
+    if query.dtype == torch.float64 and attn_mask is not None:
+        return None
+    if attn_mask is not None and attn_mask.dim() not in (2, 4):
+        return None
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return fused(query, key, value, 0.0, is_causal, attn_mask=attn_mask, scale=scale)[0]
 
 
 class RealEngine:
@@ -56,6 +145,7 @@ class ShapeEngine:
     def __init__(self) -> None:
         self._twins: dict[int, tuple[Tensor, Tensor]] = {}
         self._born: dict[int, Tensor] = {}
+        self.names: dict[int, tuple[str, str]] = {}  # of parameters and buffers, filled in by the capture
 
     def run(
         self, func: Callable[..., Any], info: OperatorInfo, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -123,6 +213,15 @@ class ShapeEngine:
                 id(tensor) in self._born for name in info.written for tensor in tensors_in(bound.get(name))
             )
         return all(tensor.numel() <= _SMALL for tensor in tensors)
+
+    def lowered(self, value: Any) -> Any:
+        """Return a meta twin for each real tensor, known by the same name."""
+        with torch._C._DisableTorchDispatch():  # making twins is none of the network's doing
+            twins = self._lower(value)
+        for own, twin in zip(tensors_in(value), tensors_in(twins), strict=True):
+            if id(own) in self.names:
+                self.names[id(twin)] = self.names[id(own)]
+        return twins
 
     def _lower(self, value: Any) -> Any:
         if isinstance(value, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -66,56 +67,88 @@ def _full_stop(text: str) -> str:
 
 
 def _sizes_that_fit(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> str:
-    """Try shapes near the one given, and the channels that the first layer wants."""
-    images = [tensor for tensor in tensors_in((args, kwargs)) if tensor.dim() >= 3]
-    if not images:
+    """Try shapes near the one given, and what the first layer wants."""
+    given = tensors_in((args, kwargs))
+    if not given or given[0].dim() < 2:
         return ""
-    shape = list(images[0].shape)
+    shape: list[int] = list(given[0].shape)
     deadline = time.monotonic() + _SECONDS
     tried: dict[tuple[int, ...], bool] = {}
 
     def fits(wanted: tuple[int, ...]) -> bool:
         if wanted not in tried:
-            tried[wanted] = min(wanted) > 0 and _runs(network, args, kwargs, mode, tuple(shape), wanted)
+            late = time.monotonic() > deadline
+            tried[wanted] = (
+                not late and min(wanted) > 0 and _runs(network, args, kwargs, mode, tuple(shape), wanted)
+            )
         return tried[wanted]
 
-    spatial = range(2, len(shape)) if len(shape) > 3 else range(len(shape) - 1, len(shape))
-    for channels in _channel_guesses(network, shape[1]):
-        wanted = (shape[0], channels, *shape[2:])
-        if fits(wanted):
-            return f"It takes {wanted}: {channels} channels."
-    below = above = None
-    for distance in (*range(1, 65), *(2**power for power in range(7, 10))):
-        if time.monotonic() > deadline or (below and above):
-            break
-        larger = tuple(n + distance if axis in spatial else n for axis, n in enumerate(shape))
-        smaller = tuple(n - distance if axis in spatial else n for axis, n in enumerate(shape))
-        if above is None and fits(larger):
-            above = larger
-        if below is None and fits(smaller):
-            below = smaller
-    found = [str(size) for size in (below, above) if size]
-    if found:
-        return f"The nearest input sizes that fit: {' and '.join(found)}."
-    side = [32, 64, 96, 128, 224, 256, 299, 320, 384, 512]
-    for length in sorted(side, key=lambda n: abs(n - shape[-1])):
-        if time.monotonic() > deadline:
-            break
-        for channels in dict.fromkeys((shape[1], *_channel_guesses(network, shape[1]))):
-            wanted = tuple(
-                length if axis in spatial else channels if axis == 1 else n for axis, n in enumerate(shape)
-            )
+    channels, features = _wanted_by_the_first_layer(network)
+    if len(shape) == 2:
+        wanted = (shape[0], features or 0)
+        return f"It takes {wanted}." if features != shape[1] and fits(wanted) else ""
+    if len(shape) > 2 and fits((1, *shape)):
+        return f"It takes {(1, *shape)}: the batch axis is missing."
+    first = len(shape) - 1 if len(shape) == 3 else 2  # axes from here on are positions
+    guesses = list(dict.fromkeys((channels or shape[1], shape[1])))
+    for guess in guesses:
+        wanted = (shape[0], guess, *shape[2:])
+        if guess != shape[1] and fits(wanted):
+            return f"It takes {wanted}: {guess} channels."
+    for guess in guesses:
+        below = above = None
+        for sizes in _nearby(tuple(shape[first:])):
+            wanted = (*shape[:1], guess, *shape[2:first], *sizes) if first > 1 else (*shape[:first], *sizes)
+            smaller = sum(sizes) < sum(shape[first:])
+            if (smaller and below) or (not smaller and above) or not fits(wanted):
+                continue
+            below, above = (wanted, above) if smaller else (below, wanted)
+            if below and above:
+                break
+        found = [str(size) for size in (below, above) if size]
+        if found:
+            return f"The nearest input sizes that fit: {' and '.join(found)}."
+    for length in sorted(_USUAL, key=lambda n: abs(n - shape[-1])):
+        for guess in guesses:
+            wanted = (shape[0], guess, *[length] * (len(shape) - 2))
             if fits(wanted):
                 return f"It takes {wanted}."
     return "No size near it was found to fit."
 
 
-def _channel_guesses(network: nn.Module, given: int) -> list[int]:
+_USUAL = (28, 32, 64, 96, 128, 224, 256, 299, 320, 384, 512)
+
+
+def _nearby(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return sizes around these, the nearest first: one axis moved, all moved alike, rounded to powers of two."""
+    found: dict[tuple[int, ...], None] = {}
+    for distance in (*range(1, 33), 48, 64, 96, 128):
+        for sign in (1, -1):
+            found[tuple(n + sign * distance for n in sizes)] = None
+            if distance <= 16:
+                for axis in range(len(sizes)):
+                    found[tuple(n + sign * distance * (a == axis) for a, n in enumerate(sizes))] = None
+    for step in (2, 4, 8, 16, 32):
+        rounded = [((n // step) * step, -(-n // step) * step) for n in sizes]
+        found.update((chosen, None) for chosen in itertools.product(*rounded))
+    found[tuple(min(sizes) for _ in sizes)] = None
+    found[tuple(max(sizes) for _ in sizes)] = None
+    found.pop(sizes, None)
+    if len(set(sizes)) == 1:
+        found = {chosen: None for chosen in found if len(set(chosen)) == 1}  # a square stays one
+    return sorted(found, key=lambda chosen: sum(abs(a - b) for a, b in zip(chosen, sizes, strict=True)))
+
+
+def _wanted_by_the_first_layer(network: nn.Module) -> tuple[int | None, int | None]:
+    """Return the channels or features that the first layer with such a number says it takes."""
     for module in network.modules():
-        channels = getattr(module, "in_channels", None)
-        if isinstance(channels, int):
-            return [channels] if channels != given else []
-    return []
+        channels, features = getattr(module, "in_channels", None), getattr(module, "in_features", None)
+        if isinstance(channels, int) or isinstance(features, int):
+            return (
+                channels if isinstance(channels, int) else None,
+                features if isinstance(features, int) else None,
+            )
+    return None, None
 
 
 def _runs(

@@ -54,8 +54,9 @@ def _slots(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 def _restore(module: nn.Module, training: bool, slots: tuple[dict[str, Any], dict[str, Any]]) -> None:
     module.training = training
     for now, before in zip((module._buffers, module._parameters), slots, strict=True):
-        changed = len(now) != len(before) or any(now.get(name) is not before[name] for name in before)
-        if changed and isinstance(now, dict):  # of a scripted module it is a view that cannot be changed
+        if isinstance(now, dict) and (
+            len(now) != len(before) or any(now.get(name) is not before[name] for name in before)
+        ):  # of a scripted module it is a view that cannot be changed
             now.clear()
             now.update(before)
 

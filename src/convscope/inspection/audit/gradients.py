@@ -12,7 +12,7 @@ from convscope.inspection.audit.finding import Advice, Finding, NotChecked
 from convscope.inspection.audit.memory import kept_bytes
 from convscope.inspection.audit.subject import Subject
 from convscope.trace import Record, Trace
-from convscope.trace.engines import tensors_in
+from convscope.trace.engines import rebuilt, tensors_in
 from convscope.trace.guard import unchanged
 from convscope.trace.index import NetworkIndex
 
@@ -122,7 +122,7 @@ def _passed(
         result = network(*given[0], **given[1])
     except Exception as error:  # whatever a network raises on such an input
         raise NotChecked(f"the pass on random values raises: {_shortened(error)}") from error
-    outputs = [tensor for tensor in _outputs(result) if tensor.requires_grad and tensor.is_floating_point()]
+    outputs = [tensor for tensor in _outputs(result) if tensor.requires_grad]
     if not outputs:
         return [None] * len(parameters)
     weights = [torch.randn(tensor.shape, generator=generator).to(tensor) for tensor in outputs]
@@ -143,7 +143,7 @@ def _filled(value: Any, device: torch.device, generator: torch.Generator) -> Any
     if isinstance(value, dict):
         return {key: _filled(entry, device, generator) for key, entry in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(_filled(entry, device, generator) for entry in value)
+        return rebuilt(value, [_filled(entry, device, generator) for entry in value])
     return value
 
 
@@ -188,7 +188,9 @@ def _behind(subject: Subject, name: str) -> list[Record]:
 
 def _cuts(subject: Subject, record: Record) -> bool:
     kinds = [subject.trace.tensors[number].dtype for number in record.outputs]
-    return record.short_operator in _CUTS or not any(kind.is_floating_point for kind in kinds)
+    return record.short_operator in _CUTS or not any(
+        kind.is_floating_point or kind.is_complex for kind in kinds
+    )
 
 
 def _shortened(error: Exception) -> str:

@@ -83,19 +83,29 @@ def _is_dense(subject: Subject, record: Record) -> bool:
 def bias_before_norm(subject: Subject) -> Iterator[Finding]:
     """Find biases that the batch norm behind them subtracts again."""
     returned = {record.index for record in subject.last}
+    for bias, (record, norm) in _subtracted(subject, returned).items():
+        count = subject.trace.parameter_names[bias]
+        fact = f"{count:,} parameters, {bias}, subtracted again by {norm.name}"
+        yield _BIAS.at(record.name, fact, {"num_params": count})
+
+
+def _subtracted(subject: Subject, returned: set[int]) -> dict[str, tuple[Record, Record]]:
+    """Return the biases that a batch norm subtracts wherever they are added, with the first such place."""
+    found: dict[str, tuple[Record, Record]] = {}
+    kept: set[str] = set()
     for call in subject.calls("convolution", "dense"):
         record = call.record
         # Of a product with a sum, `self` is what is added.
         added = "bias" if family_of(record) == "convolution" else "self" if "mat1" in record.arguments else ""
         bias = subject.parameter(call, added)
         readers = subject.readers(record)
-        if bias is None or len(readers) != 1 or record.index in returned:
+        if bias is None:
             continue
-        if "batch_norm" not in readers[0].operator:
-            continue
-        count = subject.trace.parameter_names[bias]
-        fact = f"{count:,} parameters, {bias}, subtracted again by {readers[0].name}"
-        yield _BIAS.at(record.name, fact, {"num_params": count})
+        if len(readers) == 1 and record.index not in returned and "batch_norm" in readers[0].operator:
+            found.setdefault(bias, (record, readers[0]))
+        else:
+            kept.add(bias)
+    return {bias: places for bias, places in found.items() if bias not in kept}
 
 
 def unused_parameters(subject: Subject) -> Iterator[Finding]:
