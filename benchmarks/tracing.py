@@ -44,7 +44,7 @@ def shapes(name: str, size: int, rounds: int) -> None:
     """Print the time of a shape-only trace of one image."""
     network = create_seeded_model(name, 0).eval()
     trace(network, (1, 3, size, size))
-    times = in_turns({"trace": lambda: trace(network, (1, 3, size, size))}, rounds)["trace"]
+    times = in_turns({"trace": lambda: trace(network, (1, 3, size, size)).records}, rounds)["trace"]
     print(f"shape-only trace, {name} at {size}: {spread(times)}")
 
 
@@ -56,6 +56,7 @@ def cold(name: str, size: int) -> None:
         "cs.trace  # imports the package\n"
         "before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()\n"
         f"found = cs.trace(network, (64, 3, {size}, {size}))\n"
+        "found.records\n"
         "seconds = time.perf_counter() - start\n"
         "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
         "print(seconds, grown, found.peak_bytes)\n"
@@ -89,7 +90,7 @@ def beside_torchinfo(name: str, size: int, batch: int, rounds: int) -> None:
     )
     times = in_turns(
         {
-            "ours": lambda: trace(network, shape),
+            "ours": lambda: trace(network, shape).records,
             "theirs": lambda: torchinfo.summary(network, input_size=shape, verbose=0),
         },
         rounds,
@@ -111,12 +112,21 @@ def overhead(name: str, size: int, batch: int, layers: list[str] | None, rounds:
     if found.values:
         kept = found.values[found.outputs[0]]
         assert torch.equal(kept, plain()), "the trace computed something else"
-    times = in_turns({"plain": plain, "trace": lambda: trace(network, images, layers=layers)}, rounds)
-    ratio = statistics.median(times["trace"]) / statistics.median(times["plain"])
+    times = in_turns(
+        {
+            "plain": plain,
+            "trace": lambda: trace(network, images, layers=layers),
+            "costed": lambda: trace(network, images, layers=layers).records,
+        },
+        rounds,
+    )
+    ratio, costed = (
+        statistics.median(times[name]) / statistics.median(times["plain"]) for name in ("trace", "costed")
+    )
     kept_text = f"values of {', '.join(layers)} kept" if layers else "no values kept"
     print(
         f"value trace, {name}, batch {batch} at {size}, {kept_text}: {spread(times['trace'])}; plain forward "
-        f"{spread(times['plain'])}: {ratio:.2f} times"
+        f"{spread(times['plain'])}: {ratio:.2f} times, {costed:.2f} with the records' costs worked out"
     )
 
 
@@ -130,10 +140,12 @@ def main() -> None:
     cold("efficientnet_b7", 600)
     beside_torchinfo("resnet50", 224, 1, 10)
     beside_torchinfo("resnet50", 224, 32, 5)
-    overhead("resnet50", 224, 1, None, 15)
+    overhead("resnet50", 224, 1, None, 31)
     overhead("resnet50", 224, 8, ["layer1", "layer2", "layer3", "layer4"], 9)
-    overhead("resnet18", 224, 1, None, 25)
-    overhead("efficientnet_b0", 224, 1, None, 25)
+    overhead("resnet18", 224, 1, None, 31)
+    overhead("resnet18", 224, 8, None, 15)
+    overhead("efficientnet_b0", 224, 1, None, 31)
+    overhead("efficientnet_b0", 224, 8, None, 15)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of this process {peak:,.0f} MB")
 

@@ -21,7 +21,7 @@ from convscope.trace.engines import FUSED_ATTENTION, Engine, ShapeEngine, ShapeF
 from convscope.trace.index import NetworkIndex
 from convscope.trace.operators import OperatorInfo, operator_info
 from convscope.trace.record import Record, Ref, TensorFacts
-from convscope.trace.rules import Call, rule_of
+from convscope.trace.rules import Call
 
 __all__ = ["Capture", "ModuleCall"]
 
@@ -73,22 +73,20 @@ class Capture(TorchDispatchMode):
         self.records: list[Record] = []
         self.tensors: list[TensorFacts] = []
         self.values: dict[int, Tensor] = {}
-        self.not_counted: dict[str, int] = {}
         self.calls: list[ModuleCall] = []
         self.stack: list[ModuleCall] = []
         self.failed: tuple[str, tuple[tuple[int, ...], ...]] | None = None
         self._held: dict[int, _Held] = {}
         self._storages: dict[int, list[_Held]] = {}
         self._kept_by_storage: dict[int, set[int]] = {}
-        self._seen_parameters: set[str] = set()
         self._counts: dict[str, int] = {}
         self._alive: list[Any] = []  # modules made on the way, so that no id is given twice
         self._modules = dict(index.path_of)
         self._tensor_names = index.tensor_names
         if isinstance(engine, ShapeEngine):
             engine.names = index.tensor_names
-        self._sizes = {name: parameter.numel() for name, parameter in index.parameters.items()}
-        self._parameters_of: dict[int, tuple[str, ...]] = {}
+        self.sizes = {name: parameter.numel() for name, parameter in index.parameters.items()}
+        self.parameters_of: dict[int, tuple[str, ...]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -261,13 +259,6 @@ class Capture(TorchDispatchMode):
         seconds: float | None,
     ) -> Record:
         place = self.stack[-1] if self.stack else None
-        rule = rule_of(operator)
-        parameters: tuple[str, ...] = ()
-        known = self._parameters_of
-        for value in inputs:
-            if value in known:
-                names = known[value]
-                parameters += tuple(name for name in names if name not in parameters)
         record = Record(
             index=len(self.records),
             name="",
@@ -279,24 +270,8 @@ class Capture(TorchDispatchMode):
             inputs=inputs,
             outputs=outputs,
             arguments=arguments,
-            parameters=parameters,
             seconds=seconds,
-            hidden=rule is not None and rule.hidden,
-            counted=rule is not None,
         )
-        if parameters and not record.hidden:
-            for name in parameters:
-                if name not in self._seen_parameters:
-                    self._seen_parameters.add(name)
-                    record.num_params += self._sizes[name]
-        if rule is None:
-            self.not_counted[operator] = self.not_counted.get(operator, 0) + 1
-        elif rule.cost is not None:
-            cost = rule.cost(Call(record, self.tensors))
-            record.macs, record.element_ops = cost.macs, cost.element_ops
-        if not record.hidden:
-            tensors = self.tensors
-            record.bytes_moved = sum([tensors[value].size_bytes for value in {*inputs, *outputs}])
         self.records.append(record)
         return record
 
@@ -339,16 +314,16 @@ class Capture(TorchDispatchMode):
         value = self._new_value(tensor, kind, name)
         self._hold(tensor, value)
         if kind == "parameter":
-            self._parameters_of[value] = (name,)
+            self.parameters_of[value] = (name,)
         elif kind == "constant":
             self._alive.append(tensor)
         return value
 
     def _inherit_parameters(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-        names = self._parameters_of.get(inputs[0]) if inputs else None
+        names = self.parameters_of.get(inputs[0]) if inputs else None
         if names:
             for value in outputs:
-                self._parameters_of[value] = names
+                self.parameters_of[value] = names
 
     # Changes in place ---------------------------------------------------------------------------------------
 

@@ -35,8 +35,9 @@ def unchanged(index: NetworkIndex, mode: Mode | Sequence[bool]) -> Iterator[dict
             gc.disable()  # thousands of small records would set it off again and again
         undo.callback(set_random_states, random_states())
         undo.callback(_put_back, copies)
-        for _, module in index.modules:
-            undo.callback(_restore, module, module.training, _slots(module))
+        undo.callback(
+            _restore, [(m, m.training, dict(m._buffers), dict(m._parameters)) for _, m in index.modules]
+        )
         undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         # The fast path of attention is one opaque operator; the plain one shows its parts.
         torch.backends.mha.set_fastpath_enabled(False)
@@ -47,18 +48,17 @@ def unchanged(index: NetworkIndex, mode: Mode | Sequence[bool]) -> Iterator[dict
         yield copies
 
 
-def _slots(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    return dict(module._buffers), dict(module._parameters)
-
-
-def _restore(module: nn.Module, training: bool, slots: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    module.training = training
-    for now, before in zip((module._buffers, module._parameters), slots, strict=True):
-        if isinstance(now, dict) and (
-            len(now) != len(before) or any(now.get(name) is not before[name] for name in before)
-        ):  # of a scripted module it is a view that cannot be changed
-            now.clear()
-            now.update(before)
+def _restore(states: list[tuple[nn.Module, bool, dict[str, Any], dict[str, Any]]]) -> None:
+    for module, training, buffers, parameters in states:
+        if module.training is not training:
+            module.training = training
+        for now, before in ((module._buffers, buffers), (module._parameters, parameters)):
+            # Of a scripted module it is a view that cannot be changed.
+            if isinstance(now, dict) and (
+                len(now) != len(before) or any(now.get(name) is not value for name, value in before.items())
+            ):
+                now.clear()
+                now.update(before)
 
 
 def _put_back(copies: dict[int, tuple[Tensor, Tensor]]) -> None:

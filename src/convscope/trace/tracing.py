@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from convscope.display import Shown
 from convscope.errors import ShapeError, UnknownNameError, UsageError
 from convscope.geometry import AxisField, TableField
 from convscope.trace.capture import Capture, ModuleCall
+from convscope.trace.costing import cost_records
 from convscope.trace.engines import RealEngine, ShapeEngine, tensors_in
 from convscope.trace.failure import refusal
 from convscope.trace.fields import Fields, Source
@@ -32,33 +34,39 @@ from convscope.trace.rules import makes_constants
 __all__ = ["Trace", "trace"]
 
 
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What a run left behind, before anything is worked out from it."""
+
+    records: list[Record]
+    parameters_of: dict[int, tuple[str, ...]]
+    sizes: dict[str, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Trace(Shown):
     """What a network did with one input: operators, tensors between them, modules around them.
 
     Attributes:
-        records: every operator call in order; `hidden` ones only rename elements.
         tensors: every tensor, by number; an operator in place makes a new one.
         calls: every module call, in the order in which they began.
         outputs: numbers of the tensors that the network returned.
-        not_counted: operators without a rule, and how often each ran; their cost is in no total.
         num_params: elements of the network's distinct parameters, tied ones once, unused ones too.
         values: the kept tensors by number; empty for a shape-only trace.
         has_values: whether the network ran on a real tensor.
     """
 
     network: nn.Module = field(repr=False)
-    records: tuple[Record, ...]
     tensors: tuple[TensorFacts, ...]
     calls: tuple[ModuleCall, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    not_counted: dict[str, int]
     num_params: int
     num_buffers: int
     mode: Mode
     values: dict[int, Tensor] = field(repr=False)
     has_values: bool
+    _captured: Captured = field(repr=False)
     _circumstances: Circumstances = field(repr=False)
     _fields: dict[str, Fields] = field(default_factory=dict, repr=False)
     _replays: dict[str, Trace] = field(default_factory=dict, repr=False)
@@ -72,6 +80,19 @@ class Trace(Shown):
     def given(self) -> tuple[Tensor, ...]:
         """Return the input tensors; of a shape-only trace those on the meta device."""
         return tuple(tensors_in(self.arguments))
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """Return every operator call in order; their names and costs are worked out when they are first asked for."""
+        found = self._captured
+        cost_records(found.records, list(self.tensors), found.parameters_of, found.sizes)
+        name_records(found.records, list(self.calls), list(self.tensors))
+        return tuple(found.records)
+
+    @cached_property
+    def not_counted(self) -> dict[str, int]:
+        """Return the operators without a rule, and how often each ran; their cost is in no total."""
+        return dict(Counter(record.operator for record in self.records if not record.counted))
 
     # Totals -------------------------------------------------------------------------------------------------
 
@@ -486,27 +507,25 @@ def _run(
         returned = tensors_in(_plain(result))
         outputs = tuple(capture.value_of(tensor) for tensor in returned)
         capture.part_from(copies)
-    name_records(capture.records, capture.calls, capture.tensors)
     return Trace(
         network=network,
-        records=tuple(capture.records),
         tensors=tuple(capture.tensors),
         calls=tuple(capture.calls),
         inputs=inputs,
         outputs=outputs,
-        not_counted=capture.not_counted,
         num_params=index.num_params,
         num_buffers=index.num_buffers,
         mode=mode,
         values=capture.values,
         has_values=not shapes_only,
+        _captured=Captured(capture.records, capture.parameters_of, capture.sizes),
         _circumstances=Circumstances(
             args,
             kwargs,
             random,
             flags,
             autocast_state(),
-            NetworkIndex(network).versions,
+            index.versions,
             () if shapes_only else tuple(tensor.detach() for tensor in returned),
         ),
     )
