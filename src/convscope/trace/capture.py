@@ -148,7 +148,7 @@ class Capture(TorchDispatchMode):
             return (self.value_of(given),)
         if type(given) is tuple and len(given) == 1 and isinstance(given[0], Tensor):
             return (self.value_of(given[0]),)
-        return tuple(self.value_of(tensor) for tensor in tensors_in(_plain(given)))
+        return tuple([self.value_of(tensor) for tensor in tensors_in(_plain(given))])
 
     # Operators ----------------------------------------------------------------------------------------------
 
@@ -297,8 +297,7 @@ class Capture(TorchDispatchMode):
         held = _Held(weakref.ref(tensor), value, parent, view)
         self._held[id(tensor)] = held
         if parent is not None:
-            root = parent
-            self._storages.setdefault(_storage(tensor), [root] if root else []).append(held)
+            self._storages.setdefault(_storage(tensor), [parent]).append(held)
         return held
 
     def _entry(self, tensor: Tensor) -> _Held | None:
@@ -307,8 +306,8 @@ class Capture(TorchDispatchMode):
 
     def value_of(self, tensor: Tensor) -> int:
         """Return the number of the value that a tensor holds now; a tensor never met is the network's own."""
-        held = self._entry(tensor)
-        if held is not None:
+        held = self._held.get(id(tensor))
+        if held is not None and held.tensor() is tensor:
             return held.value
         kind, name = self._tensor_names.get(id(tensor), ("constant", ""))
         value = self._new_value(tensor, kind, name)
