@@ -73,6 +73,7 @@ def state_of(network):
             torch.nn.functional.scaled_dot_product_attention,
         ),
         "collector": gc.isenabled(),
+        "calls": nn.Module.__call__,
     }
 
 

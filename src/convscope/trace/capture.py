@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -11,14 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convscope.trace.engines import FUSED_ATTENTION, Engine, ShapeEngine, ShapeFunctions, tensors_in
 from convscope.trace.index import NetworkIndex
+from convscope.trace.module_calls import watching_modules
 from convscope.trace.operators import OperatorInfo, operator_info
 from convscope.trace.record import Record, Ref, TensorFacts
 from convscope.trace.rules import Call
@@ -66,7 +62,6 @@ class Capture(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self.engine = engine
-        self.thread = threading.get_ident()
         self.timed = not isinstance(engine, ShapeEngine)
         self.copies = copies
         self.keep, self.keep_all = keep or set(), keep_all
@@ -98,24 +93,16 @@ class Capture(TorchDispatchMode):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Follow which module is at work; no hook of the network's own is touched."""
-        handles = (
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave),
-        )
-        try:
-            with ExitStack() as stack:
-                if isinstance(self.engine, ShapeEngine):
-                    stack.enter_context(FUSED_ATTENTION)
-                    stack.enter_context(ShapeFunctions(self.engine))
-                stack.enter_context(self)
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        with ExitStack() as stack:
+            stack.enter_context(watching_modules(self))
+            if isinstance(self.engine, ShapeEngine):
+                stack.enter_context(FUSED_ATTENTION)
+                stack.enter_context(ShapeFunctions(self.engine))
+            stack.enter_context(self)
+            yield
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        if threading.get_ident() != self.thread:
-            return  # the hooks are every thread's, the trace is one's
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Note that a module begins."""
         path = self._modules.get(id(module))
         if path is None:
             # A module that is no part of the network: made on the way, or held in a plain list.
@@ -129,9 +116,8 @@ class Capture(TorchDispatchMode):
         self.stack.append(entry)
         self.calls.append(entry)
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() != self.thread:
-            return
+    def leave(self, module: nn.Module, output: Any) -> None:
+        """Note what a module returned."""
         path = self._modules.get(id(module))
         while self.stack:
             entry = self.stack.pop()

@@ -297,7 +297,7 @@ class Trace(Shown):
             set_random_states(now.random)
             with torch.autocast("cpu", dtype=dtype, enabled=enabled):
                 found = _run(
-                    self.network, now.args, now.kwargs, self.mode, layers,
+                    NetworkIndex(self.network), self.network, now.args, now.kwargs, self.mode, layers,
                     keep_all=layers is None, training=now.training,
                 )  # fmt: skip
         finally:
@@ -459,19 +459,21 @@ def trace(
             if name not in known:
                 raise UnknownNameError("layer", name, [key for key in known if key], call="trace")
         layers = [first[id(known[name])] for name in layers]
-    if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
+    index = NetworkIndex(network)
+    if any(map(is_lazy, (*index.parameters.values(), *index.buffers.values()))):
         raise UsageError(
             "the network has lazy layers, whose parameters have no shape yet; run it once on a real input first.",
             call="trace",
         )
     if dtype is None:
-        floating = (p.dtype for p in network.parameters() if p.dtype.is_floating_point)
+        floating = (p.dtype for p in index.parameters.values() if p.dtype.is_floating_point)
         dtype = next(floating, torch.float32)
     args, kwargs = call_arguments(network, tensors_for(input, dtype))
-    return _run(network, args, kwargs, mode, layers)
+    return _run(index, network, args, kwargs, mode, layers)
 
 
 def _run(
+    index: NetworkIndex,
     network: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -483,7 +485,6 @@ def _run(
 ) -> Trace:
     given = tensors_in((args, kwargs))
     shapes_only = any(tensor.device.type == "meta" for tensor in given)
-    index = NetworkIndex(network)
     if training is not None and len(training) != len(index.modules):
         raise UsageError("the network's modules have changed since the trace; trace it again.", call="trace")
     random = random_states()
