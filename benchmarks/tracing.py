@@ -9,6 +9,7 @@ shape does not. "cold" is the first trace of a fresh process, imports of torch's
 
 from __future__ import annotations
 
+import importlib
 import resource
 import statistics
 import subprocess
@@ -77,7 +78,7 @@ def cold(name: str, size: int) -> None:
 def beside_torchinfo(name: str, size: int, batch: int, rounds: int) -> None:
     """Print trace and torchinfo in turns, after comparing their counts."""
     try:
-        import torchinfo
+        torchinfo = importlib.import_module("torchinfo")
     except ImportError:
         print("torchinfo is not installed: pip install 'convscope[bench]'")
         return
