@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -30,7 +30,9 @@ class ModelEntry:
     """What the registry knows of a network.
 
     `factory` takes `num_classes` and `in_channels`, and `image_size` where a layer's width depends on it.
-    `input_shape` is the (C, H, W) that the network was made for and gets when nothing else is asked.
+    `input_shape` is the (C, H, W) that the network was made for and gets when nothing else is asked. `head` names the
+    modules whose outputs are the classes, which a file of weights for other classes does not fit; `optional` those
+    that a published file may hold and a network may have been built without.
     """
 
     name: str
@@ -39,6 +41,9 @@ class ModelEntry:
     num_classes: int
     summary: str
     source: str
+    task: Task = "classification"
+    head: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     @property
     def takes_image_size(self) -> bool:
@@ -46,14 +51,28 @@ class ModelEntry:
         return "image_size" in inspect.signature(self.factory).parameters
 
 
+Task = Literal["classification", "segmentation"]
 _ENTRIES: dict[str, ModelEntry] = {}
 _Factory = TypeVar("_Factory", bound=Callable[..., nn.Module])
 
 
 def register_model(
-    name: str, *, input_shape: tuple[int, int, int], num_classes: int, source: str
+    name: str,
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    source: str,
+    task: Task = "classification",
+    head: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Callable[[_Factory], _Factory]:
-    """Return a decorator that makes a factory known as `name`; the first line of its docstring describes it."""
+    """Return a decorator that makes a factory known as `name`; the first line of its docstring describes it.
+
+    The arguments are those of `ModelEntry`.
+
+    Raises:
+        UsageError: the name is taken.
+    """
 
     def register(factory: _Factory) -> _Factory:
         if name in _ENTRIES:
@@ -61,7 +80,9 @@ def register_model(
                 f"model name {name!r} is taken by {_ENTRIES[name].factory!r}.", call="register_model"
             )
         summary = (inspect.getdoc(factory) or "").split("\n", 1)[0]
-        _ENTRIES[name] = ModelEntry(name, factory, input_shape, num_classes, summary, source)
+        _ENTRIES[name] = ModelEntry(
+            name, factory, input_shape, num_classes, summary, source, task, head, optional
+        )
         return factory
 
     return register
