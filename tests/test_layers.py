@@ -12,6 +12,7 @@ SOURCE = Path(convscope.__file__).parent
 LAYERS = (
     ("errors",),
     ("files", "display"),
+    ("download",),
     ("geometry",),
     ("signal", "kernels"),
     ("ops",),

@@ -31,6 +31,7 @@ _HOMES = {
     "load_dataset": "convscope.data",
     "decode_image": "convscope.data",
     "feature_maps": "convscope.inspection",
+    "features_only": "convscope.inspection",
     "filters": "convscope.inspection",
     "explain": "convscope.inspection",
     "explain_convolution": "convscope.inspection",
@@ -38,6 +39,7 @@ _HOMES = {
     "Run": "convscope.training",
     "train": "convscope.training",
     "evaluate": "convscope.training",
+    "predict": "convscope.training",
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "explain",
     "explain_convolution",
     "feature_maps",
+    "features_only",
     "filters",
     "geometry",
     "inspection",
@@ -62,6 +65,7 @@ __all__ = [
     "models",
     "nn",
     "ops",
+    "predict",
     "report",
     "signal",
     "trace",
@@ -72,10 +76,10 @@ __all__ = [
 if TYPE_CHECKING:
     from convscope import data, experiments, geometry, inspection, models, nn, ops, report, signal, training
     from convscope.data import decode_image, load_dataset
-    from convscope.inspection import audit, explain, explain_convolution, feature_maps, filters
+    from convscope.inspection import audit, explain, explain_convolution, feature_maps, features_only, filters
     from convscope.models import create_model, list_models
     from convscope.trace import Trace, trace
-    from convscope.training import Recipe, Run, evaluate, train
+    from convscope.training import Recipe, Run, evaluate, predict, train
 
 
 def __getattr__(name: str) -> object:

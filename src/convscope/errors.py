@@ -7,7 +7,9 @@
     ├── BadImageError                bytes that are not a picture we can show; exit code 1
     ├── DataError                    a data set that cannot be trained or tested on; exit code 1
     ├── OutputError                  a result that cannot be written; exit code 1
+    ├── DownloadError                a file that cannot be fetched, or is another than was published; exit code 1
     ├── RunError                     a run folder that cannot be read or used; exit code 1
+    │   └── WeightsError             weights that are damaged, tampered with, or hold code
     └── NonFiniteLossError           training diverged; exit code 1
 
 Each message says which call, the caller's numbers, the rule and the way out, in one line.
@@ -27,12 +29,14 @@ __all__ = [
     "BadImageError",
     "ConvscopeError",
     "DataError",
+    "DownloadError",
     "NonFiniteLossError",
     "OutputError",
     "RunError",
     "ShapeError",
     "UnknownNameError",
     "UsageError",
+    "WeightsError",
     "printable",
 ]
 
@@ -110,8 +114,16 @@ class OutputError(ConvscopeError):
     """A result that cannot be written: no permission, no space, a file where a folder should be."""
 
 
+class DownloadError(ConvscopeError):
+    """A file that cannot be fetched, or that is another than was published."""
+
+
 class RunError(ConvscopeError):
     """A run folder that cannot be read, or that another process is writing."""
+
+
+class WeightsError(RunError):
+    """Weights that are damaged, tampered with, or hold code; nothing was loaded."""
 
 
 class NonFiniteLossError(ConvscopeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convscope.errors import OutputError
 
-__all__ = ["atomic_path", "make_folder", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "make_folder", "output_error", "write_bytes", "write_json", "write_text"]
 
 _CAUSES = {
     errno.ENOSPC: "no space is left on the device; free some or choose another output",
@@ -28,7 +28,8 @@ _CAUSES = {
 }
 
 
-def _output_error(call: str, path: Path, error: OSError) -> OutputError:
+def output_error(call: str, path: Path, error: OSError) -> OutputError:
+    """Return the error to raise for a file that could not be written, with the cause in words."""
     cause = _CAUSES.get(error.errno or 0, error.strerror or str(error))
     return OutputError(f"{call}: cannot write {str(path)!r}: {cause}.")
 
@@ -69,12 +70,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(path.parent)
     except FileNotFoundError as error:
         if path.parent.is_dir():
-            raise _output_error("write", path, error) from error
+            raise output_error("write", path, error) from error
         raise OutputError(
             f"write: cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist; create it first."
         ) from error
     except OSError as error:
-        raise _output_error("write", path, error) from error
+        raise output_error("write", path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -121,5 +122,5 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
             os.close(handle)
             os.unlink(name)
     except OSError as error:
-        raise _output_error("make_folder", path, error) from error
+        raise output_error("make_folder", path, error) from error
     return path

@@ -6,7 +6,8 @@ from torch import nn
 
 from convscope.errors import UsageError
 from convscope.models import EfficientNet, create_model, create_seeded_model
-from convscope.models.efficientnet import MBConv, SqueezeExcitation, StochasticDepth
+from convscope.models.efficientnet import MBConv, SqueezeExcitation
+from convscope.nn import StochasticDepth
 
 
 def modules(network, kind):
@@ -36,6 +37,16 @@ def test_settings_that_no_state_dict_holds(variant):
     probabilities = [layer.p for layer in modules(network, StochasticDepth)]
     expected = [0.2 * index / len(probabilities) for index in range(len(probabilities))]
     assert probabilities == pytest.approx(expected)
+
+
+def test_small_member(measured, on_meta):
+    assert measured("efficientnet_b0_cifar") == (4_020_358, 116_167_168)
+    network = on_meta("efficientnet_b0_cifar")
+    maps, sides = torch.empty(1, 3, 32, 32, device="meta"), []
+    for stage in network.features:
+        maps = stage(maps)
+        sides.append(maps.shape[2])
+    assert sides == [32, 32, 32, 16, 8, 8, 4, 4, 4]
 
 
 def test_options_reach_their_layers():
@@ -119,12 +130,13 @@ def test_weights_start_with_the_published_deviations():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: EfficientNet(0, 1), "EfficientNet: width_mult is 0; it must be above 0."),
-        (lambda: EfficientNet(1, -1), "EfficientNet: depth_mult is -1; it must be above 0."),
+        (lambda: EfficientNet(0, 1), "EfficientNet: width_mult is 0; it must be above 0 and finite."),
+        (lambda: EfficientNet(1, -1), "EfficientNet: depth_mult is -1; it must be above 0 and finite."),
         (
             lambda: EfficientNet(1, 1, stochastic_depth_prob=1.0),
             "stochastic_depth_prob is 1.0; it must be at least 0",
         ),
+        (lambda: EfficientNet(1, 1, stem="cifr"), "EfficientNet: unknown stem 'cifr': did you mean 'cifar'?"),
         (lambda: StochasticDepth(-0.1), "StochasticDepth: p is -0.1; it must be at least 0 and below 1."),
     ],
 )

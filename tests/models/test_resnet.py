@@ -10,12 +10,7 @@ from convscope.models import create_model, create_seeded_model
 from convscope.models.resnet import BasicBlock, Bottleneck, ResNet
 
 
-def on_meta(name):
-    with torch.device("meta"):
-        return create_model(name)
-
-
-def test_the_first_bottleneck_of_a_stage_strides_on_its_3x3_and_on_its_shortcut():
+def test_the_first_bottleneck_of_a_stage_strides_on_its_3x3_and_on_its_shortcut(on_meta):
     block = on_meta("resnet50").layer2[0]
     convs = [block.conv1, block.conv2, block.conv3, block.downsample[0]]
     assert [conv.kernel_size[0] for conv in convs] == [1, 3, 1, 1]
@@ -24,7 +19,7 @@ def test_the_first_bottleneck_of_a_stage_strides_on_its_3x3_and_on_its_shortcut(
 
 
 @pytest.mark.parametrize(("name", "channels"), [("resnext50_32x4d", 4), ("resnext101_32x8d", 8)])
-def test_resnext_has_32_groups_that_widen_with_the_stages(name, channels):
+def test_resnext_has_32_groups_that_widen_with_the_stages(on_meta, name, channels):
     network = on_meta(name)
     for stage in range(4):
         conv = network.get_submodule(f"layer{stage + 1}.0.conv2")
@@ -89,6 +84,66 @@ def test_sides_round_up_and_any_size_is_taken():
     with torch.no_grad():
         assert network.layer1(network.maxpool(network.conv1(torch.zeros(1, 3, 33, 50)))).shape[2:] == (9, 13)
         assert network(torch.zeros(1, 3, 1, 50)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("resnet18_cifar", (11_173_962, 555_422_720)),
+        ("resnet50_cifar", (23_520_842, 1_297_829_888)),
+        ("resnext50_32x4d_cifar", (22_992_714, 1_343_967_232)),
+    ],
+)
+def test_small_members(measured, on_meta, name, figures):
+    assert measured(name) == figures
+    images, network = torch.empty(1, 3, 32, 32, device="meta"), on_meta(name)
+    assert network.layer1(network.maxpool(network.conv1(images))).shape[2:] == (32, 32)
+    big = on_meta(name.removesuffix("_cifar"), num_classes=10)
+    assert big.state_dict().keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "flags", [(False, False, True), (False, True, True), (True, True, True), (True, False, True)]
+)
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_a_dilated_network_holds_the_ordinary_one_in_every_second_pixel_for_each_stride(block, flags):
+    torch.manual_seed(0)
+    plain = ResNet(block, (1, 2, 2, 2), 2).eval()
+    dilated = ResNet(block, (1, 2, 2, 2), 2, replace_stride_with_dilation=flags).eval()
+    dilated.load_state_dict(plain.state_dict())
+    maps, step = {}, 2 ** sum(flags)
+    with torch.no_grad():
+        for network in (plain, dilated):
+            start = network.maxpool(network.relu(network.bn1(network.conv1(torch.ones(1, 3, 97, 65)))))
+            maps[network] = network.layer4(network.layer3(network.layer2(network.layer1(start))))
+    assert maps[dilated].shape[2:] > maps[plain].shape[2:]
+    torch.testing.assert_close(maps[dilated][:, :, ::step, ::step], maps[plain])
+
+
+def test_dilations_are_torchvisions(on_meta):
+    network = on_meta("resnet50", replace_stride_with_dilation=(False, True, True))
+    dilations = [[block.conv2.dilation[0] for block in stage] for stage in (network.layer3, network.layer4)]
+    assert dilations == [[1, 2, 2, 2, 2, 2], [2, 4, 4]]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"stem": "small"}, "ResNet: unknown stem 'small': "),
+        (
+            {"replace_stride_with_dilation": (True, False)},
+            "ResNet: replace_stride_with_dilation is (True, False); give three of True and False.",
+        ),
+        (
+            {"replace_stride_with_dilation": (1, 2, 4)},
+            "ResNet: replace_stride_with_dilation is (1, 2, 4); give three of True and False.",
+        ),
+    ],
+)
+def test_options_that_are_none(options, text):
+    with pytest.raises(UsageError) as caught:
+        create_model("resnet18", **options)
+    assert str(caught.value).startswith(text)
 
 
 @pytest.mark.parametrize("depths", [(2, 2, 2), (2, 2, 2, 0), ()])

@@ -1,6 +1,7 @@
 """Operators beyond the everyday ones: deformable convolution, antialiased resizing, unfolding, in-place views."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convscope.inspection import explain
+from convscope.nn import Conv2d, DeformableConv2d
 from convscope.trace import trace
 from convscope.trace.arithmetic import deformable_sums
 
@@ -62,23 +64,24 @@ LIBRARY.impl(
 class Deformable(nn.Module):
     """Version 2, with offsets and masks computed from the input."""
 
-    def __init__(self, use_mask=True):
+    def __init__(self, use_mask, operators):
         super().__init__()
-        self.use_mask = use_mask
+        self.use_mask, self.operators = use_mask, operators
         self.offset, self.mask = nn.Conv2d(4, 2 * 2 * 9, 3, 2, 1), nn.Conv2d(4, 2 * 9, 3, 2, 1)
         self.weight, self.bias = nn.Parameter(torch.randn(6, 2, 3, 3)), nn.Parameter(torch.randn(6))
 
     def forward(self, x):
         mask = torch.sigmoid(self.mask(x)) if self.use_mask else x.new_zeros(0)
-        return torch.ops.torchvision.deform_conv2d(
+        return getattr(torch.ops, self.operators).deform_conv2d(
             x, self.weight, self.offset(x) * 2, mask, self.bias, 2, 2, 1, 1, 1, 1, 2, 2, self.use_mask
         )
 
 
+@pytest.mark.parametrize("operators", ["torchvision", "convscope"])
 @pytest.mark.parametrize("use_mask", [True, False])
-def test_deformable_convolution(use_mask):
+def test_deformable_convolution(use_mask, operators):
     torch.manual_seed(0)
-    network = Deformable(use_mask)
+    network = Deformable(use_mask, operators)
     given = torch.randn(1, 4, 9, 8)
     found = trace(network, given)
     record = found.record("deform_conv2d")
@@ -92,6 +95,35 @@ def test_deformable_convolution(use_mask):
         assert value.difference < 1e-5
         assert value.down[0].operator == "input"
     assert trace(network, (1, 4, 9, 8)).macs == found.macs
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize(("kernel", "padding"), [((3, 3), 1), ((2, 4), "same"), ((2, 3), [(0, 2), (1, 0)])])
+def test_deformable_layers_cost_a_convolution_and_their_offsets(modulated, kernel, padding):
+    torch.manual_seed(0)
+    network = DeformableConv2d(4, 6, kernel, (2, 1), padding, groups=2, modulated=modulated, offset_groups=2)
+    nn.init.normal_(network.offset.weight, std=0.3)
+    plain = nn.Sequential(Conv2d(4, 6, kernel, (2, 1), padding, groups=2))
+    given = torch.randn(1, 4, 9, 8)
+    for found in (
+        trace(network, given),
+        trace(network, (1, 4, 9, 8)),
+        trace(network, (1, 4, 9, 8), mode="train"),
+    ):
+        record = found.record("deform_conv2d")
+        assert record.operator == "convscope.deform_conv2d"
+        assert record.macs == trace(plain, (1, 4, 9, 8)).macs
+        assert found.macs == record.macs + trace(network.offset, (1, 4, 9, 8)).macs
+        assert found.not_counted == {}
+    field = found.receptive_field("output")
+    assert field.data_dependent == ("deform_conv2d",)
+    assert field.size == kernel
+    found = trace(network, given)
+    height, width = found.tensors[found.outputs[0]].shape[2:]
+    for at in ((0, 0, 0), (5, height - 1, width - 1), (2, 2, 1)):
+        value = explain(found, "output", at)
+        assert value.difference < 1e-5
+        assert len(value.terms) == 2 * math.prod(kernel) + 1
 
 
 def test_deformable_sums_without_offsets_are_a_convolution():

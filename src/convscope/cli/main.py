@@ -11,7 +11,20 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from convscope import __version__
-from convscope.cli import audit, demo, draw, explain, geometry, look, predict, signal, summary, trace, train
+from convscope.cli import (
+    audit,
+    demo,
+    draw,
+    explain,
+    geometry,
+    look,
+    models,
+    predict,
+    signal,
+    summary,
+    trace,
+    train,
+)
 from convscope.cli import eval as eval_
 from convscope.errors import ConvscopeError, UsageError, printable
 
@@ -45,6 +58,7 @@ app = App(
 )
 for _name, _module in _COMMANDS.items():
     app.command(_module.run, name=_name)
+app.command(models.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in _COMMANDS else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models") else ""
 
 
 def _one_line(error: Exception) -> str:

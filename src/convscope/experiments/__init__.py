@@ -2,6 +2,7 @@
 
 from convscope.experiments.demo_folder import demo_folder
 from convscope.experiments.mlp_and_cnn import Contestant, MlpAndCnn, mlp_and_cnn
+from convscope.experiments.skip_connections import SkipConnections, SkipRun, foreground_iou, skip_connections
 from convscope.experiments.three_layers import (
     LoopComparison,
     ThreeLayers,
@@ -16,13 +17,17 @@ __all__ = [
     "Contestant",
     "LoopComparison",
     "MlpAndCnn",
+    "SkipConnections",
+    "SkipRun",
     "ThreeLayers",
     "Tour",
     "compare_with_loops",
     "convolve_by_loops",
     "demo_folder",
+    "foreground_iou",
     "mlp_and_cnn",
     "photograph_input",
+    "skip_connections",
     "take_tour",
     "three_layers",
 ]

@@ -6,6 +6,7 @@ from convscope.inspection.confusion import ConfusionMatrix, Mistake, confusion_m
 from convscope.inspection.display import OnOneScale, min_max_image, on_one_scale
 from convscope.inspection.explanation import Explanation, explain
 from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
+from convscope.inspection.features import FeatureInfo, FeatureNetwork, features_only
 from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
 from convscope.inspection.summary import Summary, SummaryRow, summary
 
@@ -15,7 +16,9 @@ __all__ = [
     "ConfusionMatrix",
     "ConvolutionValue",
     "Explanation",
+    "FeatureInfo",
     "FeatureMaps",
+    "FeatureNetwork",
     "FilterBank",
     "Finding",
     "Mistake",
@@ -27,6 +30,7 @@ __all__ = [
     "explain",
     "explain_convolution",
     "feature_maps",
+    "features_only",
     "filter_banks",
     "filter_layers",
     "filters",

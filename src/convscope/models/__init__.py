@@ -1,8 +1,20 @@
 """The zoo: networks by name, one family a file."""
 
+from convscope.models.alexnet import AlexNet, AlexNetPaper, alexnet_cifar
+from convscope.models.convnext import (
+    ConvNeXt,
+    convnext_base,
+    convnext_large,
+    convnext_small,
+    convnext_tiny,
+    convnext_tiny_cifar,
+)
+from convscope.models.deeplabv3 import ASPP, DeepLabV3, deeplabv3_resnet50, deeplabv3_resnet101
+from convscope.models.deformable_resnet import DeformableResNet, resnet50_dcn, resnet50_dcnv2
 from convscope.models.efficientnet import (
     EfficientNet,
     efficientnet_b0,
+    efficientnet_b0_cifar,
     efficientnet_b1,
     efficientnet_b2,
     efficientnet_b3,
@@ -11,8 +23,15 @@ from convscope.models.efficientnet import (
     efficientnet_b6,
     efficientnet_b7,
 )
+from convscope.models.fcn import FCN, fcn_resnet18, fcn_resnet50, fcn_resnet101
+from convscope.models.fetching import fetch_weights
+from convscope.models.googlenet import GoogLeNet, GoogLeNetOutputs, googlenet_cifar
+from convscope.models.image_input import minimum_image_size, takes_images
 from convscope.models.lenet import LeNet5
+from convscope.models.mobilenet_v2 import MobileNetV2, mobilenet_v2_cifar
 from convscope.models.perceptron import mlp, perceptron
+from convscope.models.preprocessing import Preprocessing, WeightsInfo, weights_info
+from convscope.models.published import PublishedWeights, imagenet_classes, list_weights, published_weights
 from convscope.models.random_filters import RandomFilters
 from convscope.models.registry import (
     ModelEntry,
@@ -25,26 +44,70 @@ from convscope.models.registry import (
 from convscope.models.resnet import (
     ResNet,
     resnet18,
+    resnet18_cifar,
     resnet34,
     resnet50,
+    resnet50_cifar,
     resnet101,
     resnet152,
     resnext50_32x4d,
+    resnext50_32x4d_cifar,
     resnext101_32x8d,
 )
+from convscope.models.resnet_cifar import CifarResNet, resnet20, resnet32, resnet44, resnet56, resnet110
 from convscope.models.small_vgg import SmallVGG
-from convscope.models.weights import load_weights, read_metadata, save_weights
+from convscope.models.unet import UNet, unet, unet_no_skip, unet_paper
+from convscope.models.vgg import (
+    VGG,
+    vgg11,
+    vgg11_bn,
+    vgg11_bn_cifar,
+    vgg13,
+    vgg13_bn,
+    vgg16,
+    vgg16_bn,
+    vgg16_bn_cifar,
+    vgg19,
+    vgg19_bn,
+)
+from convscope.models.weights import HeadReplacedWarning, load_weights, read_metadata, save_weights
 
 __all__ = [
+    "ASPP",
+    "FCN",
+    "VGG",
+    "AlexNet",
+    "AlexNetPaper",
+    "CifarResNet",
+    "ConvNeXt",
+    "DeepLabV3",
+    "DeformableResNet",
     "EfficientNet",
+    "GoogLeNet",
+    "GoogLeNetOutputs",
+    "HeadReplacedWarning",
     "LeNet5",
+    "MobileNetV2",
     "ModelEntry",
+    "Preprocessing",
+    "PublishedWeights",
     "RandomFilters",
     "ResNet",
     "SmallVGG",
+    "UNet",
+    "WeightsInfo",
+    "alexnet_cifar",
+    "convnext_base",
+    "convnext_large",
+    "convnext_small",
+    "convnext_tiny",
+    "convnext_tiny_cifar",
     "create_model",
     "create_seeded_model",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
     "efficientnet_b0",
+    "efficientnet_b0_cifar",
     "efficientnet_b1",
     "efficientnet_b2",
     "efficientnet_b3",
@@ -52,19 +115,54 @@ __all__ = [
     "efficientnet_b5",
     "efficientnet_b6",
     "efficientnet_b7",
+    "fcn_resnet18",
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "fetch_weights",
+    "googlenet_cifar",
+    "imagenet_classes",
     "list_models",
+    "list_weights",
     "load_weights",
+    "minimum_image_size",
     "mlp",
+    "mobilenet_v2_cifar",
     "model_entry",
     "perceptron",
+    "published_weights",
     "read_metadata",
     "register_model",
     "resnet18",
+    "resnet18_cifar",
+    "resnet20",
+    "resnet32",
     "resnet34",
+    "resnet44",
     "resnet50",
+    "resnet50_cifar",
+    "resnet50_dcn",
+    "resnet50_dcnv2",
+    "resnet56",
     "resnet101",
+    "resnet110",
     "resnet152",
     "resnext50_32x4d",
+    "resnext50_32x4d_cifar",
     "resnext101_32x8d",
     "save_weights",
+    "takes_images",
+    "unet",
+    "unet_no_skip",
+    "unet_paper",
+    "vgg11",
+    "vgg11_bn",
+    "vgg11_bn_cifar",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg16_bn_cifar",
+    "vgg19",
+    "vgg19_bn",
+    "weights_info",
 ]

@@ -1,4 +1,9 @@
-"""EfficientNet: one small network found by search, scaled in width, depth and image size together."""
+"""EfficientNet: one small network found by search, scaled in width, depth and image size together.
+
+Tan & Le, EfficientNet: rethinking model scaling for convolutional neural networks, arXiv:1905.11946, showed that the
+three are to grow in a fixed proportion. Different from the paper, as in torchvision: the image sizes of B2 to B4, and
+torch's own batch norm up to B4. `efficientnet_b0_cifar` is ours: B0 without its first two halvings.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,16 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 import convscope.nn as cnn
-from convscope.errors import UsageError
+from convscope.models.image_input import takes_images
+from convscope.models.options import Stem, check_positive, check_probability, check_stem
 from convscope.models.registry import register_model
 
 __all__ = [
     "EfficientNet",
     "MBConv",
     "SqueezeExcitation",
-    "StochasticDepth",
     "efficientnet_b0",
+    "efficientnet_b0_cifar",
     "efficientnet_b1",
     "efficientnet_b2",
     "efficientnet_b3",
@@ -80,41 +86,6 @@ class SqueezeExcitation(nn.Module):
         return input * self.scale_activation(self.fc2(self.activation(self.fc1(means))))
 
 
-class StochasticDepth(nn.Module):
-    """In training, set whole samples to zero with probability `p` and divide the others by 1 - p.
-
-    On the residual branch of a block this leaves out the block, sample by sample ("row mode"). In evaluation
-    it returns its input.
-
-    Shapes:
-        input (N, ...); returns the same
-    Raises:
-        UsageError: `p` outside [0, 1).
-    Source:
-        Huang, Sun, Liu, Sedra & Weinberger, arXiv:1603.09382.
-    Example:
-        >>> import torch
-        >>> kept = StochasticDepth(0.5)(torch.ones(64, 3)).unique(dim=0)
-        >>> kept.tolist()
-        [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = _probability("StochasticDepth", "p", p)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the samples that stay, made larger, and zeros."""
-        if not self.training or not self.p:
-            return input
-        keep = input.new_empty((input.shape[0], *[1] * (input.ndim - 1))).bernoulli_(1 - self.p)
-        return input * keep.div_(1 - self.p)
-
-    def extra_repr(self) -> str:
-        """Return the probability."""
-        return f"p={self.p:.4g}"
-
-
 class MBConv(nn.Module):
     """Widen by a 1x1 convolution, filter each channel, reweigh the channels, narrow by a 1x1 convolution.
 
@@ -156,7 +127,7 @@ class MBConv(nn.Module):
             _conv_norm(width, out_channels, 1, norm),
         ]
         self.block = nn.Sequential(*layers)
-        self.stochastic_depth = StochasticDepth(drop_prob)
+        self.stochastic_depth = cnn.StochasticDepth(drop_prob)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, input: Tensor) -> Tensor:
@@ -181,8 +152,10 @@ class EfficientNet(nn.Module):
         dropout: probability, before the linear layer.
         stochastic_depth_prob: of leaving out a block; the k-th of n blocks has k/n of it, the first 0.
         norm_eps, norm_momentum: of the batch norms, in torch's sense of momentum.
+        stem: `cifar` gives the first convolution and the first strided stage stride 1, for images of 32x32.
     Raises:
         UsageError: a probability outside [0, 1), a multiplier not above 0.
+        UnknownNameError: an unknown stem.
     Source:
         Tan & Le, EfficientNet: rethinking model scaling, arXiv:1905.11946, table 1 and section 5.
     Example:
@@ -203,22 +176,24 @@ class EfficientNet(nn.Module):
         stochastic_depth_prob: float = 0.2,
         norm_eps: float = 1e-5,
         norm_momentum: float = 0.1,
+        stem: Stem = "imagenet",
     ) -> None:
         super().__init__()
         for argument, value in (("width_mult", width_mult), ("depth_mult", depth_mult)):
-            if not value > 0:
-                raise UsageError(f"{argument} is {value}; it must be above 0.", call="EfficientNet")
-        dropout = _probability("EfficientNet", "dropout", dropout)
-        drop_prob = _probability("EfficientNet", "stochastic_depth_prob", stochastic_depth_prob)
+            check_positive("EfficientNet", argument, value)
+        dropout = check_probability("EfficientNet", "dropout", dropout)
+        drop_prob = check_probability("EfficientNet", "stochastic_depth_prob", stochastic_depth_prob)
+        small = check_stem("EfficientNet", stem) == "cifar"
         norm: _Norm = partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum)
         depths = [ceil(stage.depth * depth_mult) for stage in _STAGES]
         channels, built = _scaled_width(32, width_mult), 0
-        layers: list[nn.Module] = [_conv_norm_silu(in_channels, channels, 3, norm, stride=2)]
-        for stage, depth in zip(_STAGES, depths, strict=True):
+        layers: list[nn.Module] = [_conv_norm_silu(in_channels, channels, 3, norm, stride=1 if small else 2)]
+        for index, (stage, depth) in enumerate(zip(_STAGES, depths, strict=True)):
+            first_stride = 1 if small and index == 1 else stage.stride
             out_channels = _scaled_width(stage.out_channels, width_mult)
             blocks: list[nn.Module] = []
             for position in range(depth):
-                stride, probability = 1 if position else stage.stride, drop_prob * built / sum(depths)
+                stride, probability = 1 if position else first_stride, drop_prob * built / sum(depths)
                 shape = channels, out_channels, stage.kernel_size, stride, stage.expansion
                 blocks.append(MBConv(*shape, norm, probability))
                 channels, built = out_channels, built + 1
@@ -236,6 +211,7 @@ class EfficientNet(nn.Module):
                 nn.init.uniform_(module.weight, -(num_classes**-0.5), num_classes**-0.5)
                 nn.init.zeros_(module.bias)
 
+    @takes_images
     def forward(self, input: Tensor) -> Tensor:
         """Return the class scores."""
         return self.classifier(self.avgpool(self.features(input)))
@@ -272,25 +248,26 @@ def _scaled_width(channels: int, width_mult: float) -> int:
     return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
-def _probability(call: str, argument: str, value: float) -> float:
-    if not 0 <= value < 1:
-        raise UsageError(f"{argument} is {value}; it must be at least 0 and below 1.", call=call)
-    return value
-
-
 def _member(
-    name: str, image_size: int, width_mult: float, depth_mult: float, dropout: float
+    name: str,
+    image_size: int,
+    width_mult: float,
+    depth_mult: float,
+    dropout: float,
+    small: tuple[str, str] | None = None,
 ) -> Callable[..., EfficientNet]:
-    """Register one network of the family and return its factory."""
+    """Register one network of the family and return its factory; `small` has the counts of a CIFAR form."""
     default_dropout = dropout
+    classes, default_stem = (1000, "imagenet") if small is None else (10, "cifar")
     # torchvision has torch's own batch norm up to B4 and that of the paper's code from B5 on.
     norm_eps, norm_momentum = (1e-5, 0.1) if depth_mult < 2 else (1e-3, 0.01)
 
     def factory(
-        num_classes: int = 1000,
+        num_classes: int = classes,
         in_channels: int = 3,
         dropout: float = default_dropout,
         stochastic_depth_prob: float = 0.2,
+        stem: Stem = default_stem,
     ) -> EfficientNet:
         return EfficientNet(
             width_mult,
@@ -301,17 +278,24 @@ def _member(
             stochastic_depth_prob=stochastic_depth_prob,
             norm_eps=norm_eps,
             norm_momentum=norm_momentum,
+            stem=stem,
         )
 
     factory.__name__ = factory.__qualname__ = name
-    factory.__doc__ = (
-        f"B0 made {width_mult} times as wide and {depth_mult} times as deep; see `EfficientNet`."
-    )
+    doc = f"B0 made {width_mult} times as wide and {depth_mult} times as deep"
     if width_mult == depth_mult == 1:
-        factory.__doc__ = "Seven stages of 1, 2, 2, 3, 3, 4, 1 MBConv blocks; see `EfficientNet`."
+        doc = "Seven stages of 1, 2, 2, 3, 3, 4, 1 MBConv blocks"
     source = "Tan & Le, arXiv:1905.11946; image size and batch norm as in torchvision"
+    if small is not None:
+        doc += f", small stem: {small[0]} parameters, {small[1]} MACs at 32x32"
+        source = (
+            "Tan & Le, arXiv:1905.11946; first convolution and first strided stage of stride 1, for CIFAR"
+        )
+    factory.__doc__ = f"{doc}; see `EfficientNet`."
     shape = (3, image_size, image_size)
-    return register_model(name, input_shape=shape, num_classes=1000, source=source)(factory)
+    return register_model(
+        name, input_shape=shape, num_classes=classes, source=source, head=("classifier.1",)
+    )(factory)
 
 
 efficientnet_b0 = _member("efficientnet_b0", 224, 1.0, 1.0, dropout=0.2)
@@ -322,3 +306,6 @@ efficientnet_b4 = _member("efficientnet_b4", 380, 1.4, 1.8, dropout=0.4)
 efficientnet_b5 = _member("efficientnet_b5", 456, 1.6, 2.2, dropout=0.4)
 efficientnet_b6 = _member("efficientnet_b6", 528, 1.8, 2.6, dropout=0.5)
 efficientnet_b7 = _member("efficientnet_b7", 600, 2.0, 3.1, dropout=0.5)
+efficientnet_b0_cifar = _member(
+    "efficientnet_b0_cifar", 32, 1.0, 1.0, dropout=0.2, small=("4,020,358", "0.116 G")
+)

@@ -1,4 +1,9 @@
-"""Fully connected networks: the perceptron and the multilayer perceptron of the source document."""
+"""Fully connected networks: the perceptron and the multilayer perceptron of the source document.
+
+Rosenblatt, The perceptron, Psychological Review 65(6), 1958, learnt the weights of a weighted sum from examples;
+Rumelhart, Hinton & Williams, Learning representations by back-propagating errors, Nature 323, 1986, those of layers
+behind one another. Different from both: one linear unit a class, trained by gradient; ReLU instead of the sigmoid.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,9 @@ from math import prod
 
 from torch import nn
 
+from convscope.errors import ShapeError, UsageError
+from convscope.geometry import as_int
+from convscope.geometry.integers import is_sequence
 from convscope.models.registry import register_model
 
 __all__ = ["mlp", "perceptron"]
@@ -18,6 +26,7 @@ __all__ = ["mlp", "perceptron"]
     input_shape=(1, 28, 28),
     num_classes=10,
     source="Rosenblatt, Psychological Review 65(6), 1958; here one linear unit a class, trained by gradient",
+    head=("1",),
 )
 def perceptron(num_classes: int, in_channels: int, image_size: Sequence[int]) -> nn.Sequential:
     """One linear layer on the flattened image: a weighted sum of all pixels for each class."""
@@ -30,12 +39,21 @@ def perceptron(num_classes: int, in_channels: int, image_size: Sequence[int]) ->
     input_shape=(1, 28, 28),
     num_classes=10,
     source="Rumelhart, Hinton & Williams, Nature 323, 1986; ReLU instead of the sigmoid",
+    head=("5",),  # with two hidden layers, as published here
 )
 def mlp(
     num_classes: int, in_channels: int, image_size: Sequence[int], hidden: Sequence[int] = (512, 512)
 ) -> nn.Sequential:
     """Fully connected layers with ReLU on the flattened image; `hidden` gives their widths."""
-    widths = [in_channels * prod(image_size), *hidden]
+    if not is_sequence(hidden):
+        raise ShapeError(f"hidden is {hidden!r}; give a sequence of widths, such as (512, 512).", call="mlp")
+    try:
+        widths = [
+            in_channels * prod(image_size),
+            *(as_int("hidden", width, at_least=1) for width in hidden),
+        ]
+    except UsageError as error:
+        raise error.at("mlp") from error
     layers: list[nn.Module] = [nn.Flatten()]
     for width, following in itertools.pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 import convscope.nn as cnn
+from convscope.models.image_input import takes_images
 from convscope.models.registry import register_model
 
 __all__ = ["RandomFilters"]
@@ -35,6 +36,7 @@ class RandomFilters(nn.Module):
         for layer in (self.hidden1, self.hidden2, self.hidden3):
             nn.init.normal_(layer.weight)
 
+    @takes_images
     def forward(self, input: Tensor) -> Tensor:
         """Return the third layer's maps."""
         maps = self.activation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +14,10 @@ from torch import nn
 
 from convscope.errors import UnknownNameError, UsageError
 from convscope.geometry import as_int, as_ints
+from convscope.models.fetching import fetch_weights
+from convscope.models.preprocessing import WeightsInfo
+from convscope.models.published import list_weights, published_weights
+from convscope.models.weights import load_weights
 
 __all__ = [
     "ModelEntry",
@@ -49,6 +53,18 @@ class ModelEntry:
     def takes_image_size(self) -> bool:
         """Tell whether the width of a layer depends on the image's size."""
         return "image_size" in inspect.signature(self.factory).parameters
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the entry as plain values for JSON, with the names of its published weights."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "summary": self.summary,
+            "source": self.source,
+            "weights": list_weights(self.name),
+        }
 
 
 Task = Literal["classification", "segmentation"]
@@ -128,11 +144,16 @@ def create_model(
         in_channels: channels of the input image.
         image_size: pixels, or (height, width). Only fully connected first or last layers depend on it; a
             network that takes every size refuses it.
-        weights: a `.safetensors` file of matching keys and shapes, loaded strictly.
+        weights: None starts from random weights; `default` or a name of `list_weights(name)` takes published ones,
+            fetched if they are not on this machine yet; a path reads a `.safetensors`, `.pth` or `.pt` file. Loaded
+            strictly; for another number of classes the head stays untrained, and a `HeadReplacedWarning` says so.
+            The network's `weights_info` tells classes and preparation of images.
         options: further arguments of the family's factory, such as `widths` or `hidden`.
     Raises:
         UnknownNameError: no such network.
-        UsageError: an argument the family does not have; weights that do not fit.
+        UsageError: an argument the family does not have; weights that do not fit, or that nobody published.
+        WeightsError: weights that are damaged, changed, or hold code.
+        DownloadError: published weights that cannot be fetched.
     Example:
         >>> network = create_model("lenet5")
         >>> sum(parameter.numel() for parameter in network.parameters())
@@ -154,10 +175,36 @@ def create_model(
             raise UnknownNameError(f"argument of {name!r}", argument, accepted, call="create_model")
     network = entry.factory(**arguments)
     if weights is not None:
-        from convscope.models.weights import load_weights
-
-        load_weights(network, weights)
+        _load(network, entry, weights)
     return network
+
+
+def _load(network: nn.Module, entry: ModelEntry, weights: str | Path) -> None:
+    """Load weights by name or path, and put on the network what they know."""
+    if weights == "default" or weights in list_weights(entry.name):
+        published = published_weights(entry.name, str(weights))
+        path = fetch_weights(published)
+        load_weights(network, path, head=entry.head, optional=entry.optional)
+        source = f"{entry.name} {published.name} ({published.file})"
+        info = WeightsInfo(source, published.classes, published.preprocessing)
+    else:
+        if "/" not in str(weights) and not Path(weights).suffix:
+            raise UnknownNameError(
+                f"weights of {entry.name!r} (and no file of that name)",
+                weights,
+                ["default", *list_weights(entry.name)],
+                call="create_model",
+            )
+        metadata = load_weights(network, weights, head=entry.head, optional=entry.optional)
+        info = WeightsInfo.from_metadata(str(weights), metadata)
+    if info.classes and len(info.classes) != _num_outputs(network, entry):
+        info = replace(info, classes=())  # the head was replaced
+    network.weights_info = info  # pyright: ignore[reportArgumentType]
+
+
+def _num_outputs(network: nn.Module, entry: ModelEntry) -> int | None:
+    state = network.state_dict()
+    return next((len(state[f"{name}.weight"]) for name in entry.head if f"{name}.weight" in state), None)
 
 
 def create_seeded_model(name: str, seed: int, **arguments: Any) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 import convscope.nn as cnn
+from convscope.models.image_input import takes_images
 from convscope.models.registry import register_model
 
 __all__ = ["SmallVGG"]
@@ -17,6 +18,7 @@ __all__ = ["SmallVGG"]
     input_shape=(1, 28, 28),
     num_classes=10,
     source="Simonyan & Zisserman, arXiv:1409.1556, made small; batch norm and a global average pooling head",
+    head=("classifier.fc",),
 )
 class SmallVGG(nn.Module):
     """Stages of two 3x3 convolutions with batch norm and ReLU, max pooling between, a global average head.
@@ -49,6 +51,7 @@ class SmallVGG(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @takes_images
     def forward(self, input: Tensor) -> Tensor:
         """Return the class scores."""
         return self.classifier(self.features(input))

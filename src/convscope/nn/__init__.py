@@ -8,6 +8,7 @@ from convscope.nn.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from convscope.nn.deformable_convolution import DeformableConv2d, DeformConv2d
 from convscope.nn.global_pooling import (
     GlobalAvgPool1d,
     GlobalAvgPool2d,
@@ -28,6 +29,7 @@ from convscope.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from convscope.nn.stochastic_depth import StochasticDepth
 
 __all__ = [
     "AvgPool1d",
@@ -42,6 +44,8 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "DeformConv2d",
+    "DeformableConv2d",
     "FlattenHead",
     "GlobalAveragePoolHead",
     "GlobalAvgPool1d",
@@ -53,4 +57,5 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "StochasticDepth",
 ]

@@ -19,6 +19,7 @@ from convscope.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from convscope.ops.deformable_convolution import deform_conv2d
 from convscope.ops.losses import Reduction, multiclass_hinge_loss, softmax_cross_entropy
 from convscope.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from convscope.ops.padding import PADDING_MODES, PaddingMode, pad
@@ -53,6 +54,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "deform_conv2d",
     "global_avg_pool",
     "global_max_pool",
     "lp_pool1d",

@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from convscope.training import EpochDone, StepDone
 
-__all__ = ["epoch_line", "training_progress"]
+__all__ = ["epoch_line", "training_progress", "transfer"]
 
 
 def epoch_line(name: str, event: EpochDone) -> str:
@@ -65,3 +73,12 @@ def training_progress(console: Console) -> Iterator[Callable[[str, StepDone | Ep
             )
 
         yield live
+
+
+@contextmanager
+def transfer(name: str, console: Console) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield what a download calls with the bytes that came and the bytes of the whole: a bar in a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(name, total=None)
+        yield lambda have, whole: progress.update(bar, completed=have, total=whole)

@@ -14,6 +14,7 @@ __all__ = [
     "evaluation_text",
     "planes_text",
     "prediction_text",
+    "predictions_text",
     "run_text",
     "signal_text",
     "table",
@@ -109,6 +110,18 @@ def prediction_text(prediction: Prediction) -> str:
     return f"{printable(prediction.name)}: " + ", ".join(
         f"{printable(label)} {share:.1%}" for label, share in pairs
     )
+
+
+def predictions_text(network: str, predictions: Sequence[Prediction]) -> str:
+    """Return a table for each picture, best class first."""
+    blocks = [printable(network)]
+    for entry in predictions:
+        rows = [
+            (printable(label), f"{share:.2%}")
+            for label, share in zip(entry.classes, entry.probabilities, strict=True)
+        ]
+        blocks += ["", table((printable(entry.name), "probability"), rows)]
+    return "\n".join(blocks)
 
 
 def planes_text(layers: Sequence[FeatureMaps | FilterBank]) -> str:

@@ -3,8 +3,9 @@
 from convscope.training.environment import cpu_name, environment
 from convscope.training.evaluation import Evaluation, evaluate
 from convscope.training.loop import EpochDone, Listener, StepDone, train
+from convscope.training.prediction import Prediction, decoded, predict
 from convscope.training.recipe import RECIPES, Recipe, named_recipe
-from convscope.training.run import DataFacts, Prediction, Run, build_network
+from convscope.training.run import DataFacts, Run, build_network
 from convscope.training.stopping import TrainingInterrupted
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "TrainingInterrupted",
     "build_network",
     "cpu_name",
+    "decoded",
     "environment",
     "evaluate",
     "named_recipe",
+    "predict",
     "train",
 ]

