@@ -1,5 +1,6 @@
 """U-Net with and without skip connections: what is trained on, what is tested on, and what is told."""
 
+import importlib
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from convscope.errors import ShapeError, UsageError
 from convscope.experiments import foreground_iou, skip_connections
 from convscope.experiments.skip_connections import _near_outlines, _Tiles
+from convscope.models import create_seeded_model
 
 TINY = {"width": 2, "depth": 2, "steps": 3, "batch_size": 2, "tile": 16}
 
@@ -47,6 +49,27 @@ def test_the_same_seed_gives_the_same_and_leaves_the_global_generator_alone():
     for first, second in zip(one.runs, other.runs, strict=True):
         assert (first.predicted == second.predicted).all()
         assert first.loss == second.loss
+
+
+def test_seeds_decide_first_weights_and_tiles_and_both_networks_get_the_same_tiles(monkeypatch):
+    module = importlib.import_module("convscope.experiments.skip_connections")
+    asked, batches = [], []
+
+    def create(name, seed, **options):
+        asked.append((name, seed))
+        return create_seeded_model(name, seed, **options)
+
+    class Watched(_Tiles):
+        def batch(self):
+            batches.append(super().batch()[0])
+            return super().batch()
+
+    monkeypatch.setattr(module, "create_seeded_model", create)
+    monkeypatch.setattr(module, "_Tiles", Watched)
+    skip_connections(*blobs(), seeds=[4, 7], **TINY | {"steps": 1})
+    assert asked == [("unet", 4), ("unet_no_skip", 4), ("unet", 7), ("unet_no_skip", 7)]
+    assert batches[0].equal(batches[1])
+    assert not batches[1].equal(batches[2])
 
 
 def test_nothing_of_the_right_part_reaches_the_training():

@@ -80,6 +80,10 @@ def test_the_pyramid_is_its_formula():
     torch.testing.assert_close(pyramid(maps), after(*pyramid.project[:2], expected))
 
 
+def test_the_papers_rates_are_the_usual_ones():
+    assert [branch[0].dilation[0] for branch in ASPP(2, out_channels=2).convs[1:-1]] == [12, 24, 36]
+
+
 def test_the_mean_lets_every_pixel_see_every_other():
     pyramid = ASPP(8, rates=(2,)).eval()
     maps = torch.randn(1, 8, 9, 9, requires_grad=True)

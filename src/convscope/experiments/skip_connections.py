@@ -138,7 +138,7 @@ def skip_connections(
         ShapeError: arrays of other shapes, a split that leaves no room for a tile or nothing to test on.
         UsageError: no seed; a part without foreground or without background.
     Cost:
-        With the defaults some 15 MACs * 10^9 a step, forward and backward.
+        With the defaults 14 * 10^9 MACs a step with skip connections and 11 * 10^9 without, forward and backward.
     Example:
         >>> rng = np.random.default_rng(0)
         >>> mask = np.kron(rng.integers(0, 2, (4, 8)), np.ones((8, 8), int))

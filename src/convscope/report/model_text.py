@@ -12,20 +12,22 @@ from convscope.trace import Trace
 __all__ = ["model_text", "models_text"]
 
 
-def models_text(entries: Sequence[ModelEntry]) -> str:
-    """Return a line for each network: what it takes, how many outputs, how good its published weights are."""
+def models_text(entries: Sequence[ModelEntry], traces: Sequence[Trace] = ()) -> str:
+    """Return a line for each network: what it takes, its outputs, its figures if traced, its published accuracy."""
     rows = []
-    for entry in entries:
+    for place, entry in enumerate(entries):
         best = published_weights(entry.name) if list_weights(entry.name) else None
         accuracy = "-" if best is None else f"{best.accuracy:.1f} %"
+        figures = [f"{traces[place].num_params:,}", f"{traces[place].macs:,}"] if traces else []
         shape = "x".join(map(str, entry.input_shape))
-        rows.append((entry.name, entry.task, shape, str(entry.num_classes), accuracy))
+        rows.append((entry.name, entry.task, shape, str(entry.num_classes), *figures, accuracy))
+    counts = ["parameters", "MACs"] if traces else []
     return "\n".join(
         (
-            table(("network", "task", "input", "classes", "weights"), rows),
+            table(("network", "task", "input", "classes", *counts, "weights"), rows),
             "",
-            f"{len(rows)} networks. weights: top-1 on ImageNet, mean intersection over union of segmentation, as "
-            "published, of the default ones.",
+            f"{len(rows)} networks. weights: accuracy of the default ones, as published; top-1 on ImageNet, or mean "
+            "intersection over union.",
         )
     )
 
