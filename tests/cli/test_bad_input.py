@@ -143,7 +143,7 @@ def test_one_bad_picture_among_good_ones(capsys, tmp_path, run):
         ("train --loss svm", "unknown loss 'svm'"),
         ("train --optimizer adam", "did you mean 'adamw'"),
         ("train --resume a --epochs 3", "give --resume alone"),
-        ("predict", "parameter run requires an argument"),
+        ("predict", "no run and no picture given"),
     ],
 )
 def test_misuse(capsys, tmp_path, monkeypatch, arguments, words):

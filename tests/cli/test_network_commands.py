@@ -155,7 +155,7 @@ def test_explain_own_code_on_random_numbers(own_code, capsys):
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        ("summary resnet5", "unknown model 'resnet5': did you mean 'resnet50'"),
+        ("summary resnet5", "unknown model 'resnet5': did you mean 'resnet56' or 'resnet50'"),
         ("summary my_networks:bulid --input 1x3x8x8", "did you mean 'build'"),
         ("summary my_networks:number --input 1x3x8x8", "is a int, no module and no callable"),
         ("summary my_networks:wrong --input 1x3x8x8", "returned a int, no torch.nn.Module"),

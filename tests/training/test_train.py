@@ -410,7 +410,10 @@ def test_evaluation_uses_the_recipes_loss(folder, quick, tmp_path, changes):
     ("changes", "words"),
     [
         ({"model": "random_filters"}, "random_filters returns (8, 2, 28, 28) for a batch of 8 images"),
-        ({"model": "small_vgg", "image_size": 2}, "max_pool2d: kernel does not fit along height"),
+        (
+            {"model": "small_vgg", "image_size": 2},
+            "SmallVGG: an image of 2x2 pixels is too small; give at least 4x4",
+        ),
         ({"crop_padding": 60_000}, "crop_padding is 60000; an image of 28 x 28"),
     ],
 )

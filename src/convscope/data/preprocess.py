@@ -41,7 +41,16 @@ def preprocess(image: np.ndarray, facts: Preprocessing) -> Tensor:
 
 
 def visible_part(image: np.ndarray, facts: Preprocessing) -> np.ndarray:
-    """Return the resized and cropped picture, uint8: all that a network with these weights sees of it."""
+    """Return the resized and cropped picture, uint8: all that a network with these weights sees of it.
+
+    Raises:
+        UsageError, ShapeError: as in `preprocess`.
+    Example:
+        >>> from convscope.data import cat
+        >>> from convscope.models import published_weights
+        >>> visible_part(cat(), published_weights("resnet18").preprocessing).shape
+        (224, 224, 3)
+    """
     import numpy as np
     from PIL import Image
 
