@@ -10,7 +10,8 @@ from convscope.data import cat, preprocess, visible_part
 from convscope.errors import ShapeError, UsageError
 from convscope.models import Preprocessing, published_weights
 
-# Beginning of the SHA-256 of the uint8 pixels that torchvision 0.29.1's resize and centre_crop make of the packaged cat with
+# Beginning of the SHA-256 of the uint8 pixels
+# that torchvision 0.29.1's resize and centre_crop make of the packaged cat with
 # Pillow 13, from benchmarks/parity/preprocessing.py.
 TORCHVISION = {
     ("resnet18", "imagenet1k_v1"): "d2380d7104e4d7d5",
