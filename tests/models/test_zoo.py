@@ -220,6 +220,12 @@ def test_wrong_channels_are_told(name):
         create_model(name).eval()(torch.zeros(1, 2, 64, 64))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "unet", "mobilenet_v2"])
+def test_a_single_image_without_a_batch_is_told(name):
+    with pytest.raises(ShapeError, match=r"the input has the shape \(3, 64, 64\); give \(N, C, H, W\)"):
+        create_model(name).eval()(torch.zeros(3, 64, 64))
+
+
 @pytest.mark.parametrize(
     ("name", "least"), [("alexnet", 63), ("vgg11", 32), ("googlenet", 15), ("convnext_tiny", 32)]
 )

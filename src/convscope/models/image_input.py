@@ -40,7 +40,7 @@ def takes_images(forward: Callable[..., _Result]) -> Callable[..., _Result]:
     def checked(self: nn.Module, input: Tensor) -> _Result:
         try:
             return forward(self, input)
-        except (ShapeError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
             refusal = None if input.is_meta else _refusal(self, input)
             if refusal is None:
                 raise
