@@ -19,7 +19,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, *plan):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.plan, self.ranges = list(plan), []
+        self.plan, self.ranges, self.piece = list(plan), [], 300_000
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -44,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[start : start + 300_000] if act == "break" else content[start:])
+        self.wfile.write(content[start : start + server.piece] if act == "break" else content[start:])
 
     def log_message(self, *_):
         pass
@@ -80,13 +80,21 @@ def test_a_broken_connection_goes_on_where_it_stopped(serve, tmp_path):
 
 
 def test_the_next_call_goes_on_too(serve, tmp_path):
-    server = serve("break", 503, 503)
+    server = serve("break", 503, 503, 503)
     with pytest.raises(DownloadError, match=r"cannot be reached .*503.*what has arrived is kept"):
         download(server.url, tmp_path / "net.pth", sha256=SHA256)
     assert not (tmp_path / "net.pth").exists()
     assert (tmp_path / "net.pth.part").stat().st_size == 300_000
     download(server.url, tmp_path / "net.pth", sha256=SHA256)
     assert server.ranges[-1] == "bytes=300000-"
+    assert (tmp_path / "net.pth").read_bytes() == CONTENT
+
+
+def test_any_number_of_breaks_is_borne_while_bytes_arrive(serve, tmp_path):
+    server = serve(*["break"] * 20)
+    server.piece = 60_000
+    download(server.url, tmp_path / "net.pth", sha256=SHA256)
+    assert len(server.ranges) > 10
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
 
 
@@ -130,6 +138,7 @@ def test_refusals(tmp_path):
         DownloadError, match=r"127\.0\.0\.1 cannot be reached .*Offline, put the file itself at"
     ):
         download("http://127.0.0.1:9/net.pth", tmp_path / "net.pth", sha256=SHA256)
+    assert not list(tmp_path.iterdir())  # nothing arrived, nothing is left
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError):
         download("http://127.0.0.1:9/net.pth", tmp_path / "file" / "net.pth", sha256=SHA256)
@@ -163,6 +172,11 @@ def test_published_weights_are_fetched_once_and_mended(serve, tmp_path, monkeypa
     assert len(server.ranges) == 1
     path.write_bytes(b"damaged")
     assert fetch_weights(entry).read_bytes() == CONTENT
+    path.write_bytes(b"the user's own")
+    server.plan = [404]
+    with pytest.raises(DownloadError, match="answers 404"):
+        fetch_weights(entry)
+    assert path.read_bytes() == b"the user's own"
 
 
 def test_offline_without_a_package_says_both(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def cache_folder(kind: str) -> Path:
     """
     home = os.environ.get("CONVSCOPE_HOME")
     if home:
-        return Path(home) / kind
+        return Path(home).expanduser() / kind
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "convscope" / kind
 
@@ -97,10 +97,12 @@ def _arrive(url: str, part: Path, sha256: str, progress: Progress | None) -> Non
 
 
 def _transfer(url: str, part: Path, progress: Progress | None) -> None:
-    reason = ""
-    for attempt in range(_ATTEMPTS):
+    reason, attempt = "", 0
+    while attempt < _ATTEMPTS:
         if attempt:
             time.sleep(0.2 * attempt)
+        before = part.stat().st_size
+        attempt += 1
         try:
             if _transfer_once(url, part, progress):
                 return
@@ -111,9 +113,15 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
             reason = f"it answers {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
+        if part.stat().st_size > before:
+            attempt = 0  # a connection that breaks off but brings something is worth another one
+    kept = "what has arrived is kept and the next try goes on from there"
+    if not part.stat().st_size:
+        part.unlink()
+        kept = "nothing has arrived"
     raise DownloadError(
-        f"{urlsplit(url).hostname} cannot be reached for {url} ({reason}); what has arrived is kept and the next try "
-        f"goes on from there. Offline, put the file itself at {str(part)[: -len('.part')]!r}.",
+        f"{urlsplit(url).hostname} cannot be reached for {url} ({reason}); {kept}. Offline, put the "
+        f"file itself at {str(part)[: -len('.part')]!r}.",
         call="download",
     )
 

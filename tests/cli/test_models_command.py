@@ -3,12 +3,20 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from convscope.cli.main import main
 from convscope.data import cat_path
-from convscope.models import create_seeded_model, list_models, save_weights
+from convscope.models import (
+    Preprocessing,
+    WeightsInfo,
+    create_seeded_model,
+    list_models,
+    save_weights,
+)
 
 
 def answer(capsys, *arguments):
@@ -37,7 +45,10 @@ def test_list(capsys):
 def test_show(capsys):
     text = answer(capsys, "models", "show", "mobilenet_v2")
     assert "parameters: 3,504,872; MACs for one image: 300,774,272" in text
-    assert "weights imagenet1k_v1: mobilenet_v2-b0353104.pth" in text
+    assert "weights imagenet1k_v1: https://" in text
+    assert "mobilenet_v2-b0353104.pth, 14 MB, top-1 71.878 %" in text
+    assert "mean 0.485 0.456 0.406" in text
+    assert "head: classifier.1" in text
     assert json.loads(answer(capsys, "models", "show", "lenet5", "--json"))["num_params"] == 61_706
     assert "did you mean" in refusal(capsys, 2, "models", "show", "resnet5")
 
@@ -83,6 +94,18 @@ def test_predict_of_a_published_network(capsys, tmp_path, weights, monkeypatch):
     assert entry["top"][0]["class"] in lines[2] + lines[3]
 
 
+def test_predict_takes_the_number_of_classes_from_the_file(capsys, tmp_path):
+    network = create_seeded_model("resnet18", 0, num_classes=2)
+    facts = Preprocessing(64, 64, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    network.weights_info = WeightsInfo("here", ("cat", "dog"), facts)
+    save_weights(network, tmp_path / "w.safetensors")
+    arguments = ("predict", "cat", "--model", "resnet18", "--weights", tmp_path / "w.safetensors", "--json")
+    (entry,) = json.loads(answer(capsys, *arguments))["predictions"]
+    assert {row["class"] for row in entry["top"]} == {"cat", "dog"}
+    assert sum(row["probability"] for row in entry["top"]) == pytest.approx(1)
+    assert "top is 0" in refusal(capsys, 2, *arguments, "--top", 0)
+
+
 def test_predict_refusals(capsys, tmp_path):
     assert "no run and no picture given" in refusal(capsys, 2, "predict")
     assert "no picture given" in refusal(capsys, 2, "predict", "--model", "resnet18")
@@ -92,5 +115,12 @@ def test_predict_refusals(capsys, tmp_path):
     save_weights(create_seeded_model("resnet18", 0), tmp_path / "w.safetensors")
     arguments = ("predict", "cat", "--model", "resnet18", "--weights", tmp_path / "w.safetensors")
     assert "do not say how images are prepared" in refusal(capsys, 2, *arguments)
+    strip = tmp_path / "strip.png"
+    Image.fromarray(np.zeros((1, 20_000), np.uint8)).save(strip)
+    network = create_seeded_model("resnet18", 0)
+    network.weights_info = WeightsInfo("x", (), Preprocessing(256, 224, "bilinear", (0.5,) * 3, (0.5,) * 3))
+    save_weights(network, tmp_path / "w.safetensors")
+    arguments = ("predict", strip, "--model", "resnet18", "--weights", tmp_path / "w.safetensors")
+    assert "becomes 256x5120000 when its shorter side is resized" in refusal(capsys, 2, *arguments)
     missing = ("predict", "cat", "--model", "resnet18", "--weights", tmp_path / "none.pth")
     assert "do not exist" in refusal(capsys, 2, *missing)

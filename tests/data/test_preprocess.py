@@ -64,7 +64,7 @@ def test_grey_and_colour():
 
 
 def test_refusals():
-    with pytest.raises(ShapeError, match="smaller than the crop of 64"):
-        preprocess(cat(), Preprocessing(32, 64, "bilinear", (0.5,) * 3, (0.5,) * 3))
+    with pytest.raises(ShapeError, match="smaller than the crop of 512"):
+        preprocess(cat(), Preprocessing(None, 512, "bilinear", (0.5,) * 3, (0.5,) * 3))
     with pytest.raises(UsageError, match="must be a numpy array"):
         preprocess("cat.png", Preprocessing(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3))

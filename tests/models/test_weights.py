@@ -53,7 +53,7 @@ def test_torchs_own_files_load_in_both_formats(tmp_path, trained, zipped, wrap):
 
 
 def test_parallel_prefix_and_uncounted_batches(tmp_path, trained):
-    state = {f"module.{k}": v for k, v in trained.state_dict().items() if "num_batches" not in k}
+    state = {f"_orig_mod.module.{k}": v for k, v in trained.state_dict().items() if "num_batches" not in k}
     torch.save(state, tmp_path / "net.pt")
     loaded = create_model("resnet18", num_classes=7, weights=str(tmp_path / "net.pt"))
     images = torch.randn(1, 3, 64, 64)
@@ -207,6 +207,92 @@ def test_files_without_a_state_dict(tmp_path, content):
         load_weights(create_model("perceptron"), tmp_path / "net.pth")
 
 
+def test_a_flipped_byte_is_found_though_torch_does_not_look(tmp_path, trained):
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    content = bytearray((tmp_path / "net.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "net.pth").write_bytes(content)
+    torch.load(tmp_path / "net.pth", weights_only=True)  # the witness: it says nothing
+    with pytest.raises(WeightsError, match=r"are damaged: the checksum of net/data/\d+ is wrong"):
+        load_weights(trained, tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda: torch.eye(10).to_sparse(),
+        lambda: torch.eye(10).to_sparse_csr(),
+        lambda: torch.empty(10, device="meta"),
+        lambda: torch.zeros(10).to(torch.float8_e4m3fn),
+        lambda: torch.zeros(10, dtype=torch.complex64),
+    ],
+    ids=["sparse", "csr", "meta", "float8", "complex"],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_tensors_that_are_no_plain_numbers(tmp_path, odd):
+    network = create_model("perceptron")
+    torch.save({**network.state_dict(), "1.bias": odd()}, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=r"1\.bias, which is no dense tensor of plain numbers|are damaged"):
+        load_weights(network, tmp_path / "net.pth")
+
+
+def test_what_becomes_infinite_in_the_networks_type_is_refused(tmp_path):
+    network = create_model("perceptron")
+    state = {key: value.double() for key, value in network.state_dict().items()}
+    torch.save(state, tmp_path / "net.pth")
+    load_weights(network, tmp_path / "net.pth")
+    state["1.weight"][0, 0] = 1e300
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=r"hold NaN or infinity in 1\.weight, as torch\.float32"):
+        load_weights(network, tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("content", [b"<html>no</html>" * 50, b"\x1f\x8b\x08" + b"x" * 500])
+def test_other_files_are_damaged_and_not_accused_of_code(tmp_path, content):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match="are damaged"):
+        load_weights(create_model("perceptron"), tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"classes": "[" * 100_000},
+        {"classes": '"abcdefghij"'},
+        {"classes": '["a", null]'},
+        {"preprocessing": '{"resize": 1e999, "crop": 3}'},
+        {"preprocessing": "[1]"},
+    ],
+)
+def test_odd_metadata_is_left_out(tmp_path, metadata):
+    save_weights(create_model("perceptron"), tmp_path / "w.safetensors", metadata)
+    info = weights_info(create_model("perceptron", weights=tmp_path / "w.safetensors"))
+    assert (info.classes, info.preprocessing) == ((), None)
+
+
+def test_the_number_of_classes_comes_from_the_file_unless_asked(tmp_path, trained):
+    save_weights(trained, tmp_path / "w.safetensors")
+    assert create_model("resnet18", weights=tmp_path / "w.safetensors").fc.out_features == 7
+
+
+def test_published_weights_do_not_go_into_another_form():
+    with pytest.raises(UsageError, match=r"are for its own stem, not for stem='cifar'"):
+        create_model("mobilenet_v2", weights="IMAGENET1K_V1", stem="cifar")
+
+
+def test_paths(tmp_path, monkeypatch, trained):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_weights(trained, tmp_path / "w.safetensors")
+    load_weights(trained, "~/w.safetensors")
+    (tmp_path / "folder.pth").mkdir()
+    with pytest.raises(UsageError, match="are no regular file"):
+        load_weights(trained, tmp_path / "folder.pth")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_weights(trained, "x" * 5000 + ".pth")
+    with pytest.raises(UsageError, match="weights are a int"):
+        load_weights(trained, 5)
+
+
 def test_nan_is_refused(tmp_path):
     network = create_model("perceptron")
     state = network.state_dict()
@@ -241,6 +327,12 @@ def test_preparation_travels_with_the_weights(tmp_path):
             "did you mean 'imagenet1k_v",
         ),
         (lambda: weights_info(create_model("mlp")), UsageError, "not created with weights"),
+        (
+            lambda: Preprocessing(64, 65, "bilinear", (0.5,), (0.5,)),
+            UsageError,
+            "crop 65 is larger than resize 64",
+        ),
+        (lambda: Preprocessing(64, 64, "bilinear", (float("nan"),), (0.5,)), UsageError, "finite entry"),
         (lambda: Preprocessing(0, 224, "bilinear", (0.5,), (0.5,)), UsageError, "resize is 0"),
         (
             lambda: Preprocessing(256, 224, "nearest", (0.5,), (0.5,)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convscope.cli.output import print_json, say_written
+from convscope.cli.output import console, print_json, say_written
 from convscope.errors import UsageError
 
 
@@ -52,15 +52,28 @@ def run(
     if model is None:
         opened = Run.open(paths[0])
         pictures = decoded(_files(names))
-        predictions = opened.predict(pictures, top or 3, [str(name) for name in names])
+        predictions = opened.predict(pictures, 3 if top is None else top, [str(name) for name in names])
         title, seen = str(paths[0]), pictures
     else:
         from convscope.data import visible_part
-        from convscope.models import create_model, weights_info
+        from convscope.models import (
+            create_model,
+            fetch_weights,
+            list_weights,
+            model_entry,
+            published_weights,
+            weights_info,
+        )
+        from convscope.report.progress import transfer
 
         pictures = decoded(_files(names))
+        chosen = (weights or "default").lower()
+        if chosen in ("default", *list_weights(model_entry(model).name)):
+            published = published_weights(model, chosen)
+            with transfer(published.file, console(stderr=True)) as progress:
+                fetch_weights(published, progress=progress)
         network = create_model(model, weights=weights or "default")
-        predictions = predict(network, pictures, top or 5, [str(name) for name in names])
+        predictions = predict(network, pictures, 5 if top is None else top, [str(name) for name in names])
         info = weights_info(network)
         title, facts = info.source, info.preprocessing
         seen = [visible_part(picture, facts) if facts else picture for picture in pictures]

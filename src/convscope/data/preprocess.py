@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["preprocess", "visible_part"]
 
+_PIXELS_AT_MOST = 40_000_000  # of a resized picture, as many as `decode_image` takes by default
+
 
 def preprocess(image: np.ndarray, facts: Preprocessing) -> Tensor:
     """Resize the shorter side, cut out the centre, normalise: what torchvision's evaluation transforms do.
@@ -63,6 +65,12 @@ def visible_part(image: np.ndarray, facts: Preprocessing) -> np.ndarray:
         shorter = min(picture.size)
         # The longer side is cut to whole pixels, as torchvision does.
         height, width = (int(facts.resize * side / shorter) for side in (picture.height, picture.width))
+        if height * width > _PIXELS_AT_MOST:
+            raise ShapeError(
+                f"a picture of {picture.height}x{picture.width} becomes {height}x{width} when its shorter side is "
+                f"resized to {facts.resize}; cut out what matters first.",
+                call="preprocess",
+            )
         kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[
             facts.interpolation
         ]

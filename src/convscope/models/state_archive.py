@@ -15,34 +15,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.errors import WeightsError
+from convscope.errors import WeightsError, printable
 
 __all__ = ["read_archive"]
 
 _ENTRIES_AT_MOST = 100_000
-_WRAPPERS = (
-    "state_dict",
-    "model",
-    "model_state_dict",
-)  # keys under which training scripts put the state dict
+# Keys under which training scripts put the state dict, and what torch.compile and DataParallel put before every key.
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
 
 
 def read_archive(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a `.pth` or `.pt` file.
 
-    A state dict inside a checkpoint (`state_dict`, `model`) is found, and `module.` before every key, which
-    `DataParallel` puts there, taken off.
+    A state dict inside a checkpoint (`state_dict`, `model`) is found; `module.` and `_orig_mod.` before every key,
+    which `DataParallel` and `torch.compile` put there, are taken off.
 
     Raises:
         WeightsError: a damaged file, an archive that is not as torch writes it, code in it, no state dict.
     """
-    if zipfile.is_zipfile(path):
+    try:
+        zipped = zipfile.is_zipfile(path)
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise _refused(path, f"cannot be read: {error.strerror or error}") from error
+    if zipped:
         _check_archive(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())
-        if "nsupported" in text:  # a global or an operation that tensors do not need
+        # A global, or an operation, that tensors do not need; torch's legacy files and pickles begin with 0x80.
+        if "nsupported" in text and (zipped or path.read_bytes()[:1] == b"\x80"):
             raise _refused(
                 path, f"hold code or objects that are no tensors ({_named(text)}); not run"
             ) from error
@@ -76,6 +81,13 @@ def _check_archive(path: Path) -> None:
         raise _refused(path, "are a TorchScript program, which holds code; save the state dict instead")
     if sum(name.name == "data.pkl" for name in names) != 1 or len({name.parts[0] for name in names}) != 1:
         raise _refused(path, "are no archive of one state dict")
+    with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums of the parts
+        try:
+            damaged = archive.testzip()
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+            raise _refused(path, f"are damaged: {error}") from error
+    if damaged is not None:
+        raise _refused(path, f"are damaged: the checksum of {printable(damaged[:100])} is wrong")
 
 
 def _state_of(path: Path, content: Any) -> dict[str, Tensor]:
@@ -88,10 +100,21 @@ def _state_of(path: Path, content: Any) -> dict[str, Tensor]:
         or not content
         or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
     ):
-        raise _refused(path, f"hold no state dict but a {type(content).__name__}")
-    if all(key.startswith("module.") for key in content):
-        return {key.removeprefix("module."): value for key, value in content.items()}
-    return dict(content)
+        raise _refused(path, f"hold no state dict but {_kind_of(content)}")
+    state = dict(content)
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _kind_of(content: Any) -> str:
+    if not isinstance(content, dict) or not content:
+        return f"a {type(content).__name__}"
+    other = [str(key) for key, value in content.items() if not isinstance(value, Tensor)][:5]
+    return (
+        f"a dict with other entries, such as {printable(', '.join(other)[:200])}; save the state dict alone"
+    )
 
 
 def _named(text: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -13,15 +16,20 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from convscope.download import sha256_of
-from convscope.errors import UsageError, WeightsError
+from convscope.errors import UsageError, WeightsError, printable
 from convscope.files import write_bytes
 from convscope.models.preprocessing import WeightsInfo
 from convscope.models.published import sha256_prefix
 from convscope.models.state_archive import read_archive
 
-__all__ = ["HeadReplacedWarning", "load_weights", "read_metadata", "read_state", "save_weights"]
+__all__ = ["HeadReplacedWarning", "WeightsFile", "load_weights", "read_metadata", "save_weights"]
 
 _NAMED = 8  # keys in one message
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+_TYPES = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+}  # fmt: skip
 
 
 def save_weights(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -60,6 +68,57 @@ class HeadReplacedWarning(UserWarning):
     """Weights for other classes were loaded: the layers that tell the classes apart are untrained."""
 
 
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A file of weights that was read and found sound, not yet in a network."""
+
+    path: Path
+    state: dict[str, Tensor]
+    metadata: dict[str, str]
+
+    @classmethod
+    def read(cls, path: str | Path) -> WeightsFile:
+        """Read a `.safetensors`, `.pth` or `.pt` file; the errors are those of `load_weights`."""
+        path = _weights_file(path)
+        state, metadata = read_state(path)
+        return cls(path, state, metadata)
+
+    def num_classes(self, head: Sequence[str]) -> int | None:
+        """Return how many outputs the head in the file has, None if it has none of these modules."""
+        found = (self.state.get(f"{name}.weight") for name in head)
+        return next((len(weight) for weight in found if weight is not None and weight.dim()), None)
+
+    def load_into(self, network: nn.Module, head: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+        """Put the tensors into a network, all or none; arguments and errors are those of `load_weights`."""
+        wanted, state = network.state_dict(), dict(self.state)
+        for name in optional:
+            if not any(key.startswith(f"{name}.") for key in wanted):
+                state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
+        for key, value in wanted.items():
+            # Files from before torch 0.4.1 do not count batches.
+            if key.endswith(".num_batches_tracked") and key not in state:
+                state[key] = value
+        replaced = _fit_head(state, wanted, head)
+        _check_layout(self.path, state, wanted)
+        state = {key: tensor.to(wanted[key].dtype) for key, tensor in state.items()}
+        for key, tensor in state.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise WeightsError(
+                    f"weights {str(self.path)!r} hold NaN or infinity in {_named(key)}, as {tensor.dtype}.",
+                    call="load_weights",
+                )
+        with torch.no_grad():
+            network.load_state_dict(state, strict=True)
+        if replaced:
+            of_file, of_network = replaced
+            warnings.warn(
+                f"{self.path.name} knows {of_file} classes, the network has {of_network}: its head {', '.join(head)} "
+                "starts untrained.",
+                HeadReplacedWarning,
+                stacklevel=4,
+            )
+
+
 def load_weights(
     network: nn.Module,
     path: str | Path,
@@ -81,32 +140,9 @@ def load_weights(
             missing, unexpected and of another shape is told. The network is as before.
         WeightsError: the file is damaged, has another checksum than its name says, or holds code.
     """
-    path = _weights_file(path)
-    state, metadata = read_state(path)
-    wanted = network.state_dict()
-    for name in optional:
-        if not any(key.startswith(f"{name}.") for key in wanted):
-            state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
-    for key, value in wanted.items():
-        # Files from before torch 0.4.1 do not count batches.
-        if key.endswith(".num_batches_tracked") and key not in state:
-            state[key] = value
-    replaced = _fit_head(state, wanted, head)
-    _check_layout(path, state, wanted)
-    for key, tensor in state.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise WeightsError(f"weights {str(path)!r} hold NaN or infinity in {key}.", call="load_weights")
-    with torch.no_grad():
-        network.load_state_dict(state, strict=True)
-    if replaced:
-        of_file, of_network = replaced
-        warnings.warn(
-            f"{path.name} knows {of_file} classes, the network has {of_network}: its head {', '.join(head)} starts "
-            "untrained.",
-            HeadReplacedWarning,
-            stacklevel=2,
-        )
-    return metadata
+    file = WeightsFile.read(path)
+    file.load_into(network, head, optional)
+    return file.metadata
 
 
 def _fit_head(
@@ -133,7 +169,7 @@ def _check_layout(path: Path, state: dict[str, Tensor], wanted: dict[str, Tensor
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     shared = [key for key in wanted if key in state]
     shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
+        f"{_named(key)} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
         for key in shared
         if state[key].shape != wanted[key].shape
     ]
@@ -167,27 +203,55 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         WeightsError: as in `load_weights`.
     """
     promised = sha256_prefix(path.name)
-    if promised is not None and not (found := sha256_of(path)).startswith(promised):
+    try:
+        found = sha256_of(path) if promised is not None else ""
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if promised is not None and not found.startswith(promised):
+        date = ", or is a date" if promised.isdigit() else ""
         raise WeightsError(
             f"weights {str(path)!r} were changed or damaged: the SHA-256 begins with {found[: len(promised)]}, the "
-            f"name says {promised}. Fetch them again, or rename the file if you changed it yourself.",
+            f"name says {promised}. Fetch them again, or rename the file if you changed it yourself and that is no "
+            f"checksum{date}.",
             call="load_weights",
         )
-    if path.suffix != ".safetensors":
-        return read_archive(path), {}
-    try:
-        return safetensors.torch.load_file(path), read_metadata(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="load_weights"
-        ) from error
+    if path.suffix.lower() == ".safetensors":
+        metadata = read_metadata(path)
+        try:
+            state = safetensors.torch.load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(
+                f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="load_weights"
+            ) from error
+    else:
+        state, metadata = read_archive(path), {}
+    for key, tensor in state.items():
+        plain = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
+        if not plain or tensor.dtype not in _TYPES:
+            raise WeightsError(
+                f"weights {str(path)!r} hold {_named(key)}, which is no dense tensor of plain numbers ({tensor.dtype}, "
+                f"{tensor.layout}, {tensor.device.type}).",
+                call="load_weights",
+            )
+    return state, metadata
+
+
+def _unreadable(path: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        f"weights {str(path)!r} cannot be read: {error.strerror or error}.", call="load_weights"
+    )
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return the string metadata of a `.safetensors` file, {} of another."""
     path = _weights_file(path)
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return {}
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise _unreadable(path, error) from error
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -198,19 +262,38 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _weights_file(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(
+            f"weights are a {type(path).__name__}; give a name or the path of a file.", call="load_weights"
+        )
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(
             f"weights {str(path)!r} are no .safetensors, .pth or .pt file; only these are read.",
             call="load_weights",
         )
-    if not path.is_file():
-        raise UsageError(f"weights {str(path)!r} do not exist.", call="load_weights")
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise UsageError(f"weights {str(path)!r} do not exist.", call="load_weights") from error
+        raise UsageError(
+            f"weights {str(path)[:200]!r} cannot be read: {error.strerror or error}.", call="load_weights"
+        ) from error
+    if not stat.S_ISREG(kind):
+        raise UsageError(f"weights {str(path)!r} are no regular file.", call="load_weights")
     return path
 
 
+def _named(key: str) -> str:
+    """Return a key out of a file, safe to print and not endless."""
+    return printable(key if len(key) <= 100 else key[:97] + "...")
+
+
 def _such_as(keys: list[str]) -> str:
-    return f" ({', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''})" if keys else ""
+    return (
+        f" ({', '.join(map(_named, keys[:_NAMED]))}{', ...' if len(keys) > _NAMED else ''})" if keys else ""
+    )
 
 
 def _one_line(error: BaseException) -> str:

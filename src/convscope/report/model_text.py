@@ -24,9 +24,9 @@ def models_text(entries: Sequence[ModelEntry], traces: Sequence[Trace] = ()) -> 
     counts = ["parameters", "MACs"] if traces else []
     return "\n".join(
         (
-            table(("network", "task", "input", "classes", *counts, "weights"), rows),
+            table(("network", "task", "input", "classes", *counts, "accuracy"), rows),
             "",
-            f"{len(rows)} networks. weights: accuracy of the default ones, as published; top-1 on ImageNet, or mean "
+            f"{len(rows)} networks. accuracy: of the default weights, as published; top-1 on ImageNet, or mean "
             "intersection over union.",
         )
     )
@@ -41,14 +41,21 @@ def model_text(entry: ModelEntry, trace: Trace) -> str:
         f"task: {entry.task}, {entry.num_classes} classes, input {shape}",
         f"parameters: {trace.num_params:,}; MACs for one image: {trace.macs:,} ({quantity(trace.macs)})",
     ]
+    measure = "top-1" if entry.task == "classification" else "mean IoU"
+    if entry.head:
+        lines.append(f"head: {', '.join(entry.head)}")
     for name in list_weights(entry.name):
         weights = published_weights(entry.name, name)
         facts = weights.preprocessing
         crop = f", centre {facts.crop}" if facts.crop else ""
         lines.append(
-            f"weights {name}: {weights.file}, {weights.size_mb:.0f} MB, {weights.accuracy} %; shorter side to "
-            f"{facts.resize} {facts.interpolation}{crop}"
+            f"weights {name}: {weights.url}, {weights.size_mb:.0f} MB, {measure} {weights.accuracy} %; shorter side to "
+            f"{facts.resize} {facts.interpolation}{crop}; mean {_listed(facts.mean)}, std {_listed(facts.std)}"
         )
     if not list_weights(entry.name):
         lines.append("weights: none published")
     return "\n".join(lines)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)

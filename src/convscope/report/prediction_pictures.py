@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from convscope.errors import printable
 from convscope.report.figures import BLUE, GREY, INK, PAGE_WIDTH, new_figure, picture_axes, plain
 from convscope.training import Prediction
 
@@ -52,4 +53,5 @@ def draw_predictions(
 
 
 def _short(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -72,16 +72,19 @@ def likeliest(
     top = as_int("top", top, at_least=1)
     if isinstance(pictures, (np.ndarray, Tensor)):
         raise UsageError("give a list of pictures, each an array (H, W) or (H, W, 3).", call="predict")
+    if names and len(names) != len(pictures):
+        raise UsageError(f"{len(names)} names for {len(pictures)} pictures; give one each.", call="predict")
+    like = next(network.parameters(), torch.empty(0))
     found: list[Prediction] = []
     with torch.inference_mode(), evaluating(network):
         for name, picture in zip(names or map(str, range(len(pictures))), pictures, strict=True):
-            scores = network(prepare(picture))
+            scores = network(prepare(picture).to(like))
             if not isinstance(scores, Tensor) or scores.dim() != 2:
                 raise UsageError(
                     "the network gives no class scores (N, classes); only classifiers predict.",
                     call="predict",
                 )
-            values, indices = scores[0].softmax(dim=0).topk(min(top, scores.shape[1]))
+            values, indices = scores[0].float().softmax(dim=0).topk(min(top, scores.shape[1]))
             labels: list[str] = [classes[i] if classes else f"class {i}" for i in map(int, indices)]
             found.append(Prediction(name, tuple(labels), tuple(values.tolist())))
     return found
