@@ -130,3 +130,10 @@ def test_refusals():
 )  # fmt: skip
 def test_quantities(value, unit, text):
     assert quantity(value, unit) == text
+
+
+def test_what_a_list_of_modules_holds_is_named_with_the_list():
+    table = summary(trace(create_model("unet", width=4, depth=2), (1, 3, 16, 16)))
+    names = [row.name for row in table.rows if row.level == 1]
+    assert [name for name in names if "." in name] == ["encoder.0", "encoder.1", "upsample.0", "decoder.0"]
+    assert [row.name for row in table.rows if row.level == 2][:2] == ["conv1", "bn1"]

@@ -21,7 +21,7 @@ class SummaryRow:
 
     Attributes:
         level: how deep in the tree, 0 for the network.
-        name: the last part of the module's path, or the operator's name; `1 to 5` for a run.
+        name: the module's path below the row that it stands under, or the operator's name; `1 to 5` for a run.
         path: the module's path; of a run that of its last member.
         kind: the module's class; of an operator outside any leaf module "".
         repeats: how many equal ones the row stands for; its numbers are their sums.
@@ -153,8 +153,10 @@ class _Builder:
         # What the network has and never used counts here, and only here.
         return replace(row, num_params=self.trace.num_params, shared=False)
 
-    def _call(self, calls: list[Any], place: int, level: int) -> tuple[SummaryRow, int]:
-        """Return the row of the call at `place`, and the place of the next call outside it."""
+    def _call(
+        self, calls: list[Any], place: int, level: int, under: str | None = None
+    ) -> tuple[SummaryRow, int]:
+        """Return the row of the call at `place`, made by the module `under`, and the place of the next call."""
         entry = calls[place]
         own = self.parameters.get(entry.path, {})
         fresh = {key: count for key, count in own.items() if key not in self.seen}
@@ -164,12 +166,16 @@ class _Builder:
         while place < len(calls) and calls[place].depth > entry.depth:
             children += self._operators(entry, at, calls[place].first, level + 1)
             at = max(at, calls[place].last + 1)
-            row, place = self._call(calls, place, level + 1)
+            row, place = self._call(calls, place, level + 1, entry.path)
             children.append(row)
         children += self._operators(entry, at, entry.last + 1, level + 1)
         self.seen |= set(own)
         records = self.trace.records[entry.first : entry.last + 1]
-        name = entry.path.rsplit(".", 1)[-1] if entry.path else type(self.trace.network).__name__
+        name = type(self.trace.network).__name__
+        if entry.path:
+            # Lists of modules are no calls and have no row: what they hold is named with them.
+            inside = under is not None and entry.path.startswith(f"{under}." if under else "")
+            name = entry.path[len(under) + 1 if under else 0 :] if inside else entry.path.rsplit(".", 1)[-1]
         shown = [record for record in records if not record.hidden]
         leaf = len(shown) <= 1 and all(not child.kind for child in children)
         row = SummaryRow(
