@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convscope.cli.main import main
-from convscope.data import cat_path
+from convscope.data import cat, cat_path, preprocess
 from convscope.models import (
     Preprocessing,
     WeightsInfo,
@@ -124,3 +124,25 @@ def test_predict_refusals(capsys, tmp_path):
     assert "becomes 256x5120000 when its shorter side is resized" in refusal(capsys, 2, *arguments)
     missing = ("predict", "cat", "--model", "resnet18", "--weights", tmp_path / "none.pth")
     assert "do not exist" in refusal(capsys, 2, *missing)
+
+
+def test_published_weights_in_explain_look_and_audit(capsys, tmp_path):
+    network = create_seeded_model("resnet18", 5)
+    facts = Preprocessing(64, 64, "bilinear", (0.5,) * 3, (0.25,) * 3)
+    network.weights_info = WeightsInfo("here", (), facts)
+    path = tmp_path / "w.safetensors"
+    save_weights(network, path)
+    arguments = ("explain", "resnet18", "--layer", "conv1", "--at", "3,5,6", "--json")
+    value = json.loads(answer(capsys, *arguments, "--weights", path))
+    with torch.no_grad():
+        maps = network.eval().conv1(preprocess(cat(), facts))
+    assert value["engine_value"] == pytest.approx(float(maps[0, 3, 5, 6]), rel=1e-5)
+    assert json.loads(answer(capsys, *arguments))["engine_value"] != value["engine_value"]
+    look = ("look", "--model", "resnet18", "--layers", "conv1", "--json")
+    (layer,) = json.loads(answer(capsys, *look, "--weights", path))["layers"]
+    assert layer["max"] == pytest.approx(float(maps.max()), rel=1e-5)
+    assert "ResNet on 1x3x64x64" in answer(
+        capsys, "audit", "resnet18", "--image", "cat", "--weights", path, "--fail-on", "never"
+    )
+    assert "is for networks of the zoo" in refusal(capsys, 2, "audit", "my:net", "--weights", path)
+    assert "--weights is for --model" in refusal(capsys, 2, "look", "--run", tmp_path, "--weights", path)

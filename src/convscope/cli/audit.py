@@ -33,6 +33,7 @@ def run(
     memory_limit: str | None = None,
     gradients: bool | None = None,
     train: bool = False,
+    weights: str | None = None,
     fail_on: Literal["error", "warning", "never"] = "error",
     json: bool = False,
 ) -> None:
@@ -52,6 +53,8 @@ def run(
         Memory that a pass may take, such as 2GB or 512MiB.
     gradients
         Look for parameters without gradient; by default where a pass back is quick.
+    weights
+        Of a network of the zoo: default for published ones, or a file; without, random ones.
     train
         In training mode.
     fail_on
@@ -62,7 +65,7 @@ def run(
     from convscope.inspection import audit
 
     limit = None if memory_limit is None else bytes_of(memory_limit)
-    opened = open_network(network, input, image=image, train=train)
+    opened = open_network(network, input, image=image, train=train, weights=weights)
     found = audit(
         opened.network,
         opened.given(image),

@@ -20,6 +20,7 @@ def run(
     down: str = "0",
     follow: int = 1,
     train: bool = False,
+    weights: str | None = None,
     output: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -41,6 +42,8 @@ def run(
         How many levels of terms to follow, or input for all of them down to the pixels.
     follow
         How many of the largest terms to follow at each level.
+    weights
+        Of a network of the zoo: default for published ones, or a file; without, random ones.
     train
         In training mode: batch norm by this very batch.
     output
@@ -59,7 +62,7 @@ def run(
     picture = image
     if picture is None and (input is None or int_list("--input", input)[-3:-2] in ((1,), (3,))):
         picture = Path("cat")
-    opened = open_network(network, input, image=picture, train=train)
+    opened = open_network(network, input, image=picture, train=train, weights=weights)
     if picture is not None and opened.shape is not None and len(opened.shape) != 4:
         picture = None
     given = opened.given(picture)

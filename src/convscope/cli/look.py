@@ -22,6 +22,7 @@ def run(
     filters: bool = False,
     output: Path | None = None,
     seed: int | None = None,
+    weights: str | None = None,
     json: bool = False,
 ) -> None:
     """Feature maps and filters of any layer, of a network of the zoo or of a run, for one picture.
@@ -45,12 +46,14 @@ def run(
         PNG file to draw into.
     seed
         Of the random weights; 0 unless given.
+    weights
+        Of --model: default for published ones, or a file; without, random ones.
     json
         Print shapes and ranges as JSON.
     """
-    from convscope.data import cat, decode_image, prepare
+    from convscope.data import cat, decode_image, prepare, preprocess
     from convscope.inspection import feature_maps, filter_banks, min_max_image
-    from convscope.models import create_seeded_model, model_entry
+    from convscope.models import create_seeded_model, model_entry, weights_info
     from convscope.report.figures import write_png
     from convscope.report.pictures import draw_planes
     from convscope.report.terminal import planes_text
@@ -62,6 +65,8 @@ def run(
         raise UsageError("--initial is for --run.", call="look")
     if seed is not None and run is not None:
         raise UsageError("--seed is for the random weights of --model; a run has its own.", call="look")
+    if weights is not None and run is not None:
+        raise UsageError("--weights is for --model; a run has its own.", call="look")
     if filters and image is not None:
         raise UsageError("filters do not depend on a picture; leave it out.", call="look")
     names = None if layers is None else [name.strip() for name in layers.split(",")]
@@ -76,12 +81,16 @@ def run(
         shape = opened.facts.input_shape
     else:
         entry = model_entry(model or "random_filters")
-        network = create_seeded_model(entry.name, seed or 0)
+        network = create_seeded_model(entry.name, seed or 0, weights=weights)
         channels, height, width = entry.input_shape
         if not entry.takes_image_size:
             height, width = picture.shape[:2]
         shape = entry.input_shape
-        inputs = prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
+        facts = None if weights is None else weights_info(network).preprocessing
+        if facts is not None:
+            inputs = preprocess(picture, facts)
+        else:
+            inputs = prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
     found = (
         filter_banks(network, names, image_shape=shape) if filters else feature_maps(network, inputs, names)
     )

@@ -14,6 +14,7 @@ from convscope.errors import UnknownNameError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from convscope.models import Preprocessing
     from convscope.training import Run
 
 __all__ = ["OpenedNetwork", "open_network"]
@@ -30,6 +31,7 @@ class OpenedNetwork:
     network: nn.Module
     shape: tuple[int, ...] | None
     run: Run | None = None
+    preprocessing: Preprocessing | None = None
 
     def given(self, image: Path | None = None) -> Tensor | tuple[int, ...]:
         """Return what to trace: the picture, prepared for this network, or the shape.
@@ -47,11 +49,13 @@ class OpenedNetwork:
         return self.shape
 
     def _prepared(self, image: Path) -> Tensor:
-        from convscope.data import cat, decode_image, prepare
+        from convscope.data import cat, decode_image, prepare, preprocess
 
         picture = cat() if str(image) == "cat" else decode_image(image)
         if self.run is not None:
             return self.run.prepare(picture)
+        if self.preprocessing is not None:
+            return preprocess(picture, self.preprocessing)
         if self.shape is None:
             channels, size = 3, picture.shape[:2]
         elif len(self.shape) != 4:
@@ -65,7 +69,13 @@ class OpenedNetwork:
 
 
 def open_network(
-    spec: str, input: str | None = None, *, image: Path | None = None, seed: int = 0, train: bool = False
+    spec: str,
+    input: str | None = None,
+    *,
+    image: Path | None = None,
+    seed: int = 0,
+    train: bool = False,
+    weights: str | None = None,
 ) -> OpenedNetwork:
     """Open a network, in evaluation mode unless `train`.
 
@@ -75,6 +85,7 @@ def open_network(
             as it finds any, and in the current folder.
         input: a shape such as 1x3x224x224; without the batch axis where the zoo knows the network.
         image: a picture: without --input, a network that takes every size gets the picture's own.
+        weights: of a network of the zoo, as in `create_model`; pictures are then prepared as these want it.
     Raises:
         UsageError: a factory that is missing, that needs arguments, raises, or returns no module.
         UnknownNameError: no such network; the nearest names are told.
@@ -83,6 +94,10 @@ def open_network(
         (1, 1, 28, 28)
     """
     shape = None if input is None else int_list("--input", input)
+    if weights is not None and (Path(spec).is_dir() or ":" in spec):
+        raise UsageError(
+            "--weights is for networks of the zoo; runs and code bring their own.", call="network"
+        )
     if ":" in spec and not Path(spec).exists():
         opened = OpenedNetwork(spec, _from_code(spec, seed), shape)
     elif Path(spec).is_dir():
@@ -91,14 +106,16 @@ def open_network(
         run = Run.open(spec)
         opened = OpenedNetwork(spec, run.network(), shape or (1, *run.facts.input_shape), run)
     else:
-        opened = _from_zoo(spec, shape, image, seed)
+        opened = _from_zoo(spec, shape, image, seed, weights)
     opened.network.train(train)
     return opened
 
 
-def _from_zoo(spec: str, shape: tuple[int, ...] | None, image: Path | None, seed: int) -> OpenedNetwork:
+def _from_zoo(
+    spec: str, shape: tuple[int, ...] | None, image: Path | None, seed: int, weights: str | None
+) -> OpenedNetwork:
     from convscope.data import cat, decode_image
-    from convscope.models import create_seeded_model, list_models, model_entry
+    from convscope.models import create_seeded_model, list_models, model_entry, weights_info
 
     if spec not in list_models():
         error = UnknownNameError("model", spec, list_models())
@@ -111,14 +128,16 @@ def _from_zoo(spec: str, shape: tuple[int, ...] | None, image: Path | None, seed
     if shape is None and image is not None and not entry.takes_image_size:
         picture = cat() if str(image) == "cat" else decode_image(image)
         wanted = (entry.input_shape[0], *picture.shape[:2])
-    options: dict[str, object] = {}
+    options: dict[str, object] = {} if weights is None else {"weights": weights}
     if len(wanted) == 3:
         if wanted[0] != entry.input_shape[0]:
             options["in_channels"] = wanted[0]
         if entry.takes_image_size and tuple(wanted[1:]) != tuple(entry.input_shape[1:]):
             options["image_size"] = tuple(wanted[1:])
     network = create_seeded_model(spec, seed, **options)
-    return OpenedNetwork(spec, network, (1, *wanted) if shape is None or len(shape) == 3 else shape)
+    facts = None if weights is None or shape is not None else weights_info(network).preprocessing
+    given = (1, *wanted) if shape is None or len(shape) == 3 else shape
+    return OpenedNetwork(spec, network, given, preprocessing=facts)
 
 
 def _from_code(spec: str, seed: int) -> nn.Module:
