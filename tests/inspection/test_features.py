@@ -21,6 +21,9 @@ SIZE = 192
         ("mobilenet_v2", [2, 4, 8, 16, 32], [16, 24, 32, 96, 1280]),
         ("convnext_tiny", [4, 8, 16, 32], [96, 192, 384, 768]),
         ("alexnet", [4, 8, 16, 32], [64, 192, 256, 256]),
+        ("unet", [2, 4, 8, 16], [128, 256, 512, 1024]),
+        ("fcn_resnet18", [2, 4, 8], [64, 64, 512]),
+        ("deeplabv3_resnet50", [2, 4, 8], [64, 256, 2048]),
         ("resnet18_cifar", [2, 4, 8], [128, 256, 512]),
     ],
 )
@@ -37,6 +40,32 @@ def test_one_map_a_stride(name, strides, channels):
         name != "alexnet"
     ):  # which pads less than its kernels reach, so that sizes are not the image's over the stride
         assert [tuple(map.shape[2:]) for map in maps] == [(SIZE // s, SIZE // s) for s in strides]
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "layers"),
+    [
+        # At 224 pixels the adaptive pooling before the head keeps the size, at others its stride is another.
+        ("alexnet", 224, ["features.1", "features.4", "features.11", "features"]),
+        ("vgg11", 224, ["features.4", "features.9", "features.14", "features.19", "features"]),
+        ("fcn_resnet18", 64, ["backbone.relu", "backbone.layer1", "backbone.layer4"]),
+        ("deeplabv3_resnet50", 64, ["backbone.relu", "backbone.layer1", "backbone.layer4"]),
+        ("unet", 64, ["encoder.1", "encoder.2", "encoder.3", "encoder.4"]),
+    ],
+)
+def test_neither_heads_nor_poolings_to_a_size_are_features(name, side, layers):
+    with torch.device("meta"):
+        network = features_only(create_model(name).eval(), (1, 3, side, side))
+    assert [entry.layer for entry in network.feature_info] == layers
+
+
+def test_a_network_without_a_head_ends_with_its_last_map():
+    stage = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU())
+    assert [e.layer for e in features_only(nn.Sequential(stage), (1, 1, 9, 9)).feature_info] == ["0"]
+    bare = nn.Sequential(nn.Conv2d(1, 4, 3, 2))
+    assert [e.layer for e in features_only(bare, (1, 1, 9, 9)).feature_info] == ["0"]
+    scored = nn.Sequential(stage, nn.Conv2d(4, 2, 1), nn.Upsample(scale_factor=2))
+    assert [e.layer for e in features_only(scored, (1, 1, 9, 9)).feature_info] == ["0"]
 
 
 def test_published_receptive_field():
@@ -84,6 +113,8 @@ def test_refusals():
         features_only(network, (1, 1, 8, 8), ["1"])
     with pytest.raises(UsageError, match="name one twice"):
         features_only(network, (1, 1, 8, 8), ["0", "0"])
+    with pytest.raises(UsageError, match=r"layers is 'layer1'; give a list of paths, as in \['layer1'\]"):
+        features_only(network, (1, 1, 8, 8), "layer1")
     with pytest.raises(UsageError, match="layers is empty"):
         features_only(network, (1, 1, 8, 8), [])
     with pytest.raises(UsageError, match="no module of the network returns an image map"):

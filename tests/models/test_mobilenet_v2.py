@@ -7,7 +7,8 @@ from torch import nn
 
 from convscope.errors import UsageError
 from convscope.models import MobileNetV2, create_seeded_model
-from convscope.models.mobilenet_v2 import InvertedResidual, scaled_width
+from convscope.models.mobilenet_v2 import InvertedResidual
+from convscope.models.options import scaled_width
 
 
 def test_figures_and_layout(measured, layout_digest):

@@ -159,6 +159,11 @@ def test_three_steps_lower_the_loss_and_every_parameter_gets_a_gradient(options)
         (lambda: create_model("unet", width=0), ShapeError, "UNet: width is 0; it must be at least 1"),
         (lambda: create_model("unet", depth=1), ShapeError, "UNet: depth is 1; it must be at least 2"),
         (
+            lambda: create_model("unet", depth=50),
+            ShapeError,
+            "UNet: depth is 50; it must be at most 8: a level doubles the channels.",
+        ),
+        (
             lambda: create_model("unet_no_skip", skip=True),
             UnknownNameError,
             "argument of 'unet_no_skip' 'skip'",

@@ -16,6 +16,7 @@ from convscope.models import (
     create_seeded_model,
     list_models,
     load_weights,
+    minimum_image_size,
     model_entry,
     read_metadata,
     register_model,
@@ -235,6 +236,33 @@ def test_images_that_are_too_small_are_told_the_least(name, least):
         network(torch.zeros(1, 3, least - 1, least))
     with torch.no_grad():
         assert network(torch.zeros(1, 3, least, least)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mlp", "perceptron"])
+def test_images_of_another_size_are_told_the_one_that_fits(name):
+    network = create_model(name, in_channels=2)
+    text = r": an image of 10x31 pixels; the network takes images of 28x28\. .*image_size=\(10, 31\)"
+    with pytest.raises(ShapeError, match=text):
+        network(torch.zeros(3, 2, 10, 31))
+    with pytest.raises(ShapeError, match=r"the images have 3 channels, the network takes 2; .*in_channels=3"):
+        network(torch.zeros(1, 3, 28, 28))
+    with pytest.raises(ShapeError, match=r"the input has the shape \(2, 10, 31\); give \(N, C, H, W\)"):
+        network(torch.zeros(2, 10, 31))
+    assert minimum_image_size(network, 2) == 28
+
+
+def test_the_smallest_image_of_a_network_that_takes_one_size():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 43 * 43, 3))
+    assert minimum_image_size(network, 1) == 45
+    assert minimum_image_size(nn.Linear(3, 2), 1) == 3
+    assert minimum_image_size(nn.Conv1d(3, 2, 1), 1) is None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0"])
+def test_one_value_a_channel_in_training_is_told(name):
+    text = r"\(1, 3, 32, 32\) leaves .* one value a channel in training; give two images or more, or larger"
+    with pytest.raises(ShapeError, match=text):
+        create_model(name)(torch.zeros(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize(

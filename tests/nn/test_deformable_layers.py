@@ -137,6 +137,16 @@ def test_text():
             ShapeError,
             "deform_conv2d: offset (1, 9, 3, 3) has 9 channels",
         ),
+        *(
+            (
+                lambda modulated=modulated: nn.DeformableConv2d(4, 6, 3, modulated=modulated)(
+                    torch.zeros(4, 5, 5)
+                ),
+                ShapeError,
+                "DeformableConv2d: input (4, 5, 5) has 3 axes; give 4: (N, C, height, width).",
+            )
+            for modulated in (False, True)
+        ),
     ],
 )
 def test_refusals(call, error, text):

@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -363,6 +364,33 @@ def test_second_derivatives_are_refused():
     (slope,) = torch.autograd.grad(ops.deform_conv2d(x, offset, w).sum(), offset, create_graph=True)
     with pytest.raises(NotImplementedError, match="deform_conv2d has first derivatives only"):
         slope.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own use
+@pytest.mark.parametrize("moved", range(5))
+def test_forward_mode_is_refused(moved):
+    x, offset, w, b, m = (
+        tensor.detach() for tensor in operands((1, 2, 5, 6), (4, 2, 3, 3), masked=True, biased=True)
+    )
+    given = [x, offset, w, b, m]
+
+    def call(one):
+        chosen = [*given[:moved], one, *given[moved + 1 :]]
+        return ops.deform_conv2d(*chosen[:4], mask=chosen[4])
+
+    with pytest.raises(NotImplementedError, match="deform_conv2d has no forward-mode derivatives"):
+        torch.func.jvp(call, (given[moved],), (torch.ones_like(given[moved]),))
+    with forward_ad.dual_level():
+        call(given[moved])  # nothing to differentiate
+        with pytest.raises(NotImplementedError, match="deform_conv2d has no forward-mode derivatives"):
+            call(forward_ad.make_dual(given[moved], torch.ones_like(given[moved])))
+
+
+@pytest.mark.parametrize("name", ["deform_conv2d", "deform_conv2d_backward"])
+def test_other_devices_have_the_operator(name):
+    """What runs there is what runs here; no other device is at hand to run it."""
+    for device in ("CPU", "CUDA", "MPS", "XPU"):
+        assert torch._C._dispatch_has_computed_kernel_for_dispatch_key(f"convscope::{name}", device)
 
 
 def test_importing_it_does_not_import_the_compiler():

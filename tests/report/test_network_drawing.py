@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+import convscope.nn as cnn
 from convscope.cli import draw as draw_command
 from convscope.errors import OutputError, UnknownNameError, UsageError
 from convscope.models import create_model, model_entry
@@ -31,7 +32,16 @@ networks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(networks)
 
 STYLES = ("volumes", "blocks")
-ZOO = ("lenet5", "small_vgg", "mlp", "resnet18", "resnet50", "efficientnet_b0")
+ZOO = (
+    "lenet5",
+    "small_vgg",
+    "mlp",
+    "resnet18",
+    "resnet50",
+    "efficientnet_b0",
+    "alexnet_paper",
+    "resnet50_dcn",
+)
 
 
 class Layer(nn.Module):
@@ -151,6 +161,10 @@ MORE = {
         lambda: nn.Sequential(nn.Conv1d(1, 16, 9, 4), nn.ReLU(), nn.AdaptiveAvgPool1d(1)),
         (1, 1, 16000),
     ),
+    "modulated": (
+        lambda: nn.Sequential(cnn.DeformableConv2d(3, 4, 3, 2, 1, modulated=True), nn.ReLU()),
+        (1, 3, 9, 9),
+    ),
     "nothing": (nn.Flatten, (1, 3, 8, 8)),
     # Chosen for what they need: walls in the right order, ways that keep clear of each other.
     **{
@@ -239,6 +253,22 @@ def test_efficientnet():
         "features.1.0": 1, "features.2.0–1": 2, "features.3.0–1": 2, "features.4.0–2": 3, "features.5.0–2": 3,
         "features.6.0–3": 4, "features.7.0": 1,
     }  # fmt: skip
+
+
+def test_a_local_response_norm_is_told_as_one():
+    norms = [s for s in told("alexnet_paper").stages if "local response norm" in s.after]
+    assert [(s.words, s.after) for s in norms] == [
+        ("conv 11×11 /4", ("ReLU", "local response norm")),
+        ("2-group conv 5×5", ("ReLU", "local response norm")),
+    ]
+
+
+def test_deformable_convolutions_are_told_without_what_predicts_their_offsets():
+    last = next(s for s in told("resnet50_dcn").stages if s.name == "layer4.0–2")
+    assert last.detail == "1×1, deformable 3×3, 1×1, first /2"
+    layers = [s for s in told("modulated", 1).stages if s.kind == "DeformableConv2d"]
+    assert [(s.words, s.before, s.after) for s in layers] == [("deformable 3×3 /2", (), ("ReLU",))]
+    assert {s.words for s in told("modulated", 2).stages} >= {"conv 3×3 /2", "deformable 3×3 /2"}
 
 
 def test_u_net():

@@ -411,6 +411,14 @@ def test_evaluation_uses_the_recipes_loss(folder, quick, tmp_path, changes):
     [
         ({"model": "random_filters"}, "random_filters returns (8, 2, 28, 28) for a batch of 8 images"),
         (
+            {"model": "fcn_resnet18"},
+            "fcn_resnet18 returns a dict with 'out', 'aux' for a batch of 8 images; only classifiers with one output",
+        ),
+        (
+            {"model": "googlenet", "model_options": {"aux_logits": True}},
+            "googlenet returns a GoogLeNetOutputs for a batch of 8 images; only classifiers with one output",
+        ),
+        (
             {"model": "small_vgg", "image_size": 2},
             "SmallVGG: an image of 2x2 pixels is too small; give at least 4x4",
         ),

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from convscope.errors import UnknownNameError, UsageError
-from convscope.trace import ReceptiveField, Trace, trace
+from convscope.trace import ReceptiveField, Record, Trace, trace
+from convscope.trace.rules import rule_of
 
 __all__ = ["FeatureInfo", "FeatureNetwork", "features_only"]
 
@@ -91,10 +92,12 @@ def features_only(network: nn.Module, input: Any, layers: Sequence[str] | None =
     Args:
         input: a shape such as (1, 3, 224, 224), or what else `trace` takes; geometry is read from its trace.
         layers: paths of modules, in the order in which their maps are returned; by default at each stride the last
-            of the outermost modules before the next larger one, up to the coarsest.
+            of the outermost modules before the next larger one, up to the coarsest. What makes scores of the last
+            maps, and what is pooled to a size of its own, is not among them.
     Raises:
         UnknownNameError: no module of that path, or one that does not run.
-        UsageError: a layer that returns no single image map, or a network that has none at all.
+        UsageError: a layer that returns no single image map, or a network that has none at all; layers that are no
+            sequence of paths.
     Source:
         The interface is timm's `create_model(..., features_only=True)`, whose `reduction` is typed by hand.
     Example:
@@ -108,6 +111,10 @@ def features_only(network: nn.Module, input: Any, layers: Sequence[str] | None =
         >>> [tuple(maps.shape) for maps in network.eval()(torch.zeros(1, 3, 64, 64))][-1]
         (1, 512, 2, 2)
     """
+    if isinstance(layers, str):
+        raise UsageError(
+            f"layers is {layers!r}; give a list of paths, as in [{layers!r}].", call="features_only"
+        )
     found = trace(network, input, mode="eval")
     maps = _maps(found)
     if layers is None:
@@ -158,16 +165,75 @@ def _stride(found: Trace, number: int) -> tuple[Fraction | None, ...]:
 
 
 def _one_a_stride(found: Trace, maps: dict[str, int]) -> list[str]:
-    chosen: dict[Fraction, str] = {}
+    """Choose a module for each stride; one of a head only where there is no other of its stride."""
+    depths = {
+        entry.path: entry.depth for entry in reversed(found.calls)
+    }  # a ModuleList is not called: no level
+    sized = _made_to_a_size(found)
     # In the order in which their outputs came to be; of several that return the same tensor the outermost last.
-    for path in sorted(maps, key=lambda path: (maps[path], -path.count("."))):
+    ordered = sorted(
+        (path for path in maps if maps[path] not in sized), key=lambda path: (maps[path], -depths[path])
+    )
+    heads = _heads(found, maps)
+    chosen: dict[Fraction, str] = {}
+    for path in ordered:
         strides = _stride(found, maps[path])
         stride = strides[0] if len(set(strides)) == 1 else None
         if stride is None:
             continue
         if chosen and stride < max(chosen):
             continue  # after the coarsest map: a decoder
+        if stride in chosen and _within(path, heads):
+            continue
         # A block's output rather than what stands inside it.
-        if stride not in chosen or path.count(".") <= chosen[stride].count("."):
+        if stride not in chosen or depths[path] <= depths[chosen[stride]]:
             chosen[stride] = path
     return [chosen[stride] for stride in sorted(chosen) if stride > 1 or len(chosen) == 1]
+
+
+def _within(path: str, modules: set[str]) -> bool:
+    return any(path == module or path.startswith(f"{module}.") for module in modules)
+
+
+def _made_to_a_size(found: Trace) -> set[int]:
+    """Return the tensors that come from an adaptive pooling alone, whose strides are others in other images."""
+    sized: set[int] = set()
+    for record in found.records:
+        read = {number for number in record.inputs if found.tensors[number].kind in ("input", "activation")}
+        if "adaptive" in record.operator or (read and read <= sized):
+            sized.update(record.outputs)
+    return sized
+
+
+def _heads(found: Trace, maps: dict[str, int]) -> set[str]:
+    """Return the modules that make the network's scores out of maps of one stride.
+
+    Scores are what a convolution made and what goes, resized or cut at most, to an output.
+    """
+    ends = _leading_to_an_output(found)
+    heads: set[str] = set()
+    for entry in found.calls:
+        number = maps.get(entry.path)
+        if entry.call or number not in ends or not entry.inputs:
+            continue
+        producer = found.producer(number)
+        if producer is None or not _is(producer, "convolution"):
+            continue
+        given = found.tensors[entry.inputs[0]].shape
+        if len(given) == 4 and _stride(found, entry.inputs[0]) == _stride(found, number):
+            heads.add(entry.path)
+    return heads
+
+
+def _leading_to_an_output(found: Trace) -> set[int]:
+    """Return the outputs and what only resizing and cutting makes into them."""
+    ends = set(found.outputs)
+    for record in reversed(found.records):
+        if ends.intersection(record.outputs) and _is(record, "resizing", "view"):
+            ends.update(number for number in record.inputs if len(found.consumers.get(number, ())) == 1)
+    return ends
+
+
+def _is(record: Record, *families: str) -> bool:
+    rule = rule_of(record.operator)
+    return rule is not None and rule.family in families

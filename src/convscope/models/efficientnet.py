@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import convscope.nn as cnn
 from convscope.models.image_input import takes_images
-from convscope.models.options import Stem, check_positive, check_probability, check_stem
+from convscope.models.options import Stem, check_positive, check_probability, check_stem, scaled_width
 from convscope.models.registry import register_model
 
 __all__ = [
@@ -186,11 +186,11 @@ class EfficientNet(nn.Module):
         small = check_stem("EfficientNet", stem) == "cifar"
         norm: _Norm = partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum)
         depths = [ceil(stage.depth * depth_mult) for stage in _STAGES]
-        channels, built = _scaled_width(32, width_mult), 0
+        channels, built = scaled_width(32, width_mult), 0
         layers: list[nn.Module] = [_conv_norm_silu(in_channels, channels, 3, norm, stride=1 if small else 2)]
         for index, (stage, depth) in enumerate(zip(_STAGES, depths, strict=True)):
             first_stride = 1 if small and index == 1 else stage.stride
-            out_channels = _scaled_width(stage.out_channels, width_mult)
+            out_channels = scaled_width(stage.out_channels, width_mult)
             blocks: list[nn.Module] = []
             for position in range(depth):
                 stride, probability = 1 if position else first_stride, drop_prob * built / sum(depths)
@@ -239,13 +239,6 @@ def _initialise_conv(conv: nn.Conv2d) -> None:
     nn.init.normal_(conv.weight, std=(2 / fan_out) ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
-
-
-def _scaled_width(channels: int, width_mult: float) -> int:
-    """Return the nearest multiple of 8, or the next if that takes away more than a tenth; at least 8."""
-    wanted = channels * width_mult
-    nearest = max(8, int(wanted + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
 def _member(

@@ -14,13 +14,15 @@ from convscope.errors import ShapeError
 __all__ = ["minimum_image_size", "takes_images"]
 
 _LARGEST = 4096  # pixels a side, beyond which no smallest size is looked for
+_EXACT = 512  # up to here also sizes alone that fit, as before a fully connected layer
 _Result = TypeVar("_Result")
 
 
 def takes_images(forward: Callable[..., _Result]) -> Callable[..., _Result]:
     """Decorate the `forward` of a network so that a refusal names the network, its channels and its smallest image.
 
-    Costs nothing while the network takes its input. The layers themselves refuse what does not fit, by geometry.
+    Costs nothing while the network takes its input. The layers themselves refuse what does not fit, by geometry. A
+    network for images of one size has it in `image_shape`, (C, H, W).
 
     Example:
         >>> class Two(nn.Module):
@@ -41,7 +43,7 @@ def takes_images(forward: Callable[..., _Result]) -> Callable[..., _Result]:
         try:
             return forward(self, input)
         except (ValueError, RuntimeError) as error:
-            refusal = None if input.is_meta else _refusal(self, input)
+            refusal = None if input.is_meta else _refusal(self, input, error)
             if refusal is None:
                 raise
             raise refusal from error
@@ -52,7 +54,8 @@ def takes_images(forward: Callable[..., _Result]) -> Callable[..., _Result]:
 def minimum_image_size(network: nn.Module, channels: int) -> int | None:
     """Return the smallest square image that a network takes, in pixels a side, by running shapes alone.
 
-    None where none up to 4,096 is taken.
+    A network that takes one size alone, as fully connected layers do, is asked for each up to 512. None where none up
+    to 4,096 is taken.
 
     Example:
         >>> minimum_image_size(nn.Sequential(nn.Conv2d(3, 4, 7), nn.MaxPool2d(2)), 3)
@@ -79,35 +82,58 @@ def minimum_image_size(network: nn.Module, channels: int) -> int | None:
         while not takes(largest):
             largest *= 2
             if largest > _LARGEST:
-                return None
+                return next(filter(takes, range(1, _EXACT + 1)), None)
         smallest = largest // 2 + 1 if largest > 1 else 1
-        return next(side for side in range(smallest, largest + 1) if takes(side))
+        return next(filter(takes, range(smallest, largest + 1)))
     finally:
         for module, mode in training.items():
             module.training = mode
 
 
-def _refusal(network: nn.Module, input: Tensor) -> ShapeError | None:
+def _refusal(network: nn.Module, input: Tensor, error: Exception) -> ShapeError | None:
+    """Return what is wrong with the images, None where `error` is about something else."""
     name = type(network).__name__
     if input.dim() != 4:
         return ShapeError(f"the input has the shape {tuple(input.shape)}; give (N, C, H, W).", call=name)
-    weight = next((p for p in network.parameters() if p.dim() == 4), None)
-    channels = None if weight is None else weight.shape[1]
-    if channels is not None and input.shape[1] != channels:
+    channels, *size = _image_shape(network)
+    if channels is None:
+        return None
+    if input.shape[1] != channels:
         return ShapeError(
             f"the images have {input.shape[1]} channels, the network takes {channels}; convert them, or build it "
             f"with in_channels={input.shape[1]}.",
             call=name,
         )
-    if channels is None:
-        return None
-    side = minimum_image_size(network, channels)
+    if "more than 1 value per channel" in str(error):  # torch's batch norm
+        return ShapeError(
+            f"a batch of shape {tuple(input.shape)} leaves a batch norm one value a channel in training; give two "
+            "images or more, or larger ones, or call eval().",
+            call=name,
+        )
     height, width = input.shape[2:]
+    if size:
+        if [height, width] == size:
+            return None
+        return ShapeError(
+            f"an image of {height}x{width} pixels; the network takes images of {size[0]}x{size[1]}. Resize it, or "
+            f"build the network with image_size=({height}, {width}).",
+            call=name,
+        )
+    side = minimum_image_size(network, channels)
     if side is None or min(height, width) >= side:
         return None
     return ShapeError(
         f"an image of {height}x{width} pixels is too small; give at least {side}x{side}.", call=name
     )
+
+
+def _image_shape(network: nn.Module) -> tuple[int | None, ...]:
+    """Return the channels, None if they are not known, and for a network of one image size height and width."""
+    shape: tuple[int, ...] | None = getattr(network, "image_shape", None)
+    if shape is not None:
+        return shape
+    weight = next((p for p in network.parameters() if p.dim() == 4), None)
+    return (None if weight is None else weight.shape[1],)
 
 
 def _dtype(network: nn.Module) -> torch.dtype:

@@ -69,7 +69,7 @@ class LeNet5(nn.Module):
                 call="LeNet5",
             )
         padding = tuple(_first_padding(side) for side in image_size)
-        self.num_convs = len(widths)
+        self.num_convs, self.image_shape = len(widths), (in_channels, *image_size)
         for index, (channels, width) in enumerate(itertools.pairwise((in_channels, *widths)), start=1):
             self.add_module(
                 f"conv{index}", cnn.Conv2d(channels, width, 5, padding=0 if index > 1 else padding)

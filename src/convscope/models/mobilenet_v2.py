@@ -14,7 +14,7 @@ import convscope.nn as cnn
 from convscope.errors import ShapeError
 from convscope.geometry import as_int
 from convscope.models.image_input import takes_images
-from convscope.models.options import Stem, check_positive, check_probability, check_stem
+from convscope.models.options import Stem, check_positive, check_probability, check_stem, scaled_width
 from convscope.models.registry import register_model
 
 __all__ = ["InvertedResidual", "MobileNetV2", "mobilenet_v2_cifar"]
@@ -147,18 +147,6 @@ class MobileNetV2(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Return the class scores."""
         return self.classifier(self.avgpool(self.features(input)))
-
-
-def scaled_width(channels: int, width_mult: float) -> int:
-    """Return the nearest multiple of 8, or the next if that takes away more than a tenth; at least 8.
-
-    Example:
-        >>> scaled_width(32, 1.4), scaled_width(24, 0.75), scaled_width(16, 0.1)
-        (48, 24, 8)
-    """
-    wanted = channels * width_mult
-    nearest = max(8, int(wanted + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
 def _conv_norm_relu6(

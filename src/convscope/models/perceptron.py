@@ -11,14 +11,36 @@ import itertools
 from collections.abc import Sequence
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from convscope.errors import ShapeError, UsageError
 from convscope.geometry import as_int
 from convscope.geometry.integers import is_sequence
+from convscope.models.image_input import takes_images
 from convscope.models.registry import register_model
 
 __all__ = ["mlp", "perceptron"]
+
+
+class FullyConnected(nn.Sequential):
+    """Layers on the flattened image, one after the other; wrong images are told the ones that fit.
+
+    Shapes:
+        input (N, *image_shape); returns (N, num_classes)
+    """
+
+    image_shape: tuple[int, ...] | None = None  # (C, H, W), which the factories set; None in a slice
+
+    @takes_images
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the class scores."""
+        return super().forward(input)
+
+
+def _fully_connected(in_channels: int, image_size: Sequence[int], *layers: nn.Module) -> FullyConnected:
+    network = FullyConnected(*layers)
+    network.image_shape = (in_channels, *image_size)
+    return network
 
 
 @register_model(
@@ -28,10 +50,10 @@ __all__ = ["mlp", "perceptron"]
     source="Rosenblatt, Psychological Review 65(6), 1958; here one linear unit a class, trained by gradient",
     head=("1",),
 )
-def perceptron(num_classes: int, in_channels: int, image_size: Sequence[int]) -> nn.Sequential:
+def perceptron(num_classes: int, in_channels: int, image_size: Sequence[int]) -> FullyConnected:
     """One linear layer on the flattened image: a weighted sum of all pixels for each class."""
     features = in_channels * prod(image_size)
-    return nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
+    return _fully_connected(in_channels, image_size, nn.Flatten(), nn.Linear(features, num_classes))
 
 
 @register_model(
@@ -43,7 +65,7 @@ def perceptron(num_classes: int, in_channels: int, image_size: Sequence[int]) ->
 )
 def mlp(
     num_classes: int, in_channels: int, image_size: Sequence[int], hidden: Sequence[int] = (512, 512)
-) -> nn.Sequential:
+) -> FullyConnected:
     """Fully connected layers with ReLU on the flattened image; `hidden` gives their widths."""
     if not is_sequence(hidden):
         raise ShapeError(f"hidden is {hidden!r}; give a sequence of widths, such as (512, 512).", call="mlp")
@@ -57,4 +79,4 @@ def mlp(
     layers: list[nn.Module] = [nn.Flatten()]
     for width, following in itertools.pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+    return _fully_connected(in_channels, image_size, *layers, nn.Linear(widths[-1], num_classes))

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 import convscope.nn as cnn
 from convscope import ops
-from convscope.errors import UsageError
+from convscope.errors import ShapeError, UsageError
 from convscope.geometry import as_int
 from convscope.models.image_input import takes_images
 from convscope.models.registry import register_model
 
 __all__ = ["UNet", "unet", "unet_no_skip", "unet_paper"]
 
+_DEEPEST = 8  # 8 levels of width 64 have 8,192 channels at the lowest, and 2.0 billion parameters
 _PAPER = "Ronneberger, Fischer & Brox, arXiv:1505.04597"
 
 
@@ -44,7 +45,7 @@ class UNet(nn.Module):
             572 gives 388: the scores of the pixels from row and column 92 on
     Args:
         width: channels of the first level.
-        depth: levels, the lowest one included.
+        depth: levels, the lowest one included; 2 to 8.
         skip: without, nothing passes from encoder to decoder but at the lowest level, and the decoder's first
             convolutions take half the channels.
         bilinear: double the sides by interpolation between pixel centres, which has no parameters; the
@@ -52,7 +53,7 @@ class UNet(nn.Module):
         padded: convolutions with a padding of 1.
         batch_norm: after each 3x3 convolution, which then has no bias.
     Raises:
-        ShapeError: a width below 1, a depth below 2; from the call, an image that is too small.
+        ShapeError: a width below 1, a depth below 2 or above 8; from the call, an image that is too small.
     Source:
         Ronneberger, Fischer & Brox, arXiv:1505.04597, figure 1.
     Example:
@@ -78,6 +79,10 @@ class UNet(nn.Module):
             width, depth = as_int("width", width, at_least=1), as_int("depth", depth, at_least=2)
         except UsageError as error:
             raise error.at("UNet") from error
+        if depth > _DEEPEST:
+            raise ShapeError(
+                f"depth is {depth}; it must be at most {_DEEPEST}: a level doubles the channels.", call="UNet"
+            )
         self.skip, self.padded = skip, padded
         widths = [width * 2**level for level in range(depth)]
         if bilinear:

@@ -185,6 +185,11 @@ class DeformableConv2d(_Deformed):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the feature maps of a batch."""
+        if input.ndim != 4:  # `offset` takes an image without a batch
+            raise ShapeError(
+                f"input {tuple(input.shape)} has {input.ndim} axes; give 4: (N, C, height, width).",
+                call=type(self).__name__,
+            )
         predicted = self.offset(input)
         if not self.modulated:
             return self._deform(input, predicted, None)

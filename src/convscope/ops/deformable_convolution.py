@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from convscope.errors import ShapeError, UsageError
 from convscope.geometry import Padding, Windows, check_groups
@@ -50,6 +51,7 @@ def deform_conv2d(
     Raises:
         ShapeError: the shapes do not belong together, or the kernel does not fit.
         UsageError: operands of different types, outside autocast, or not of floating point.
+        NotImplementedError: derivatives in forward mode (`torch.func.jvp`), or second ones.
     Cost:
         N * C_out * H_out * W_out * (C_in // groups) * K_h * K_w MACs, as a plain convolution, and 4 times
         N * C_in * H_out * W_out * K_h * K_w multiplications to read between pixels. Patches are made 16 MiB at a
@@ -70,6 +72,7 @@ def deform_conv2d(
         raise error.at("deform_conv2d") from error
     nothing = input.new_empty(0)
     operands = input, weight, offset, nothing if mask is None else mask, nothing if bias is None else bias
+    _refuse_forward_mode(operands)
     if not _autocast(input):
         return torch.ops.convscope.deform_conv2d(*operands, *settings)
     # As in torchvision: positions need float32, and the result is of the input's type.
@@ -159,6 +162,16 @@ def _autocast(input: Tensor) -> bool:
     return device != "meta" and torch.is_autocast_enabled(device)  # asking for meta raises
 
 
+def _refuse_forward_mode(operands: tuple[Tensor, ...]) -> None:
+    """Refuse tangents, which an operator of a library would drop: the derivative would be 0 without a word."""
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return
+    if any(forward_ad.unpack_dual(each).tangent is not None for each in operands):
+        raise NotImplementedError(
+            "deform_conv2d has no forward-mode derivatives; take reverse ones, as in torch.func.vjp."
+        )
+
+
 def _forward(
     input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *settings: Any
 ) -> Tensor:
@@ -245,9 +258,10 @@ _LIBRARY.define(f"deform_conv2d({_TENSORS}, {_NUMBERS}) -> Tensor")
 _LIBRARY.define(
     f"deform_conv2d_backward(Tensor grad, {_TENSORS}, {_NUMBERS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-_LIBRARY.impl("deform_conv2d", _forward, "CPU")
+# Made of torch's operations, it runs on every device that has those; tried on CPU only.
+_LIBRARY.impl("deform_conv2d", _forward, "CompositeExplicitAutograd")
 _LIBRARY.impl("deform_conv2d", _empty_output, "Meta")
-_LIBRARY.impl("deform_conv2d_backward", _backward, "CPU")
+_LIBRARY.impl("deform_conv2d_backward", _backward, "CompositeExplicitAutograd")
 _LIBRARY.impl("deform_conv2d_backward", _empty_gradients, "Meta")
 torch.library.register_autograd("convscope::deform_conv2d", _differentiate, setup_context=_save, lib=_LIBRARY)
 torch.library.register_autograd(

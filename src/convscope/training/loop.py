@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convscope.data import Augmentation, Batches, ImageSet, load_dataset
 from convscope.errors import (
@@ -336,6 +336,15 @@ def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Bat
             "Choose another model, batch size or image size.",
             call="train",
         ) from error
+    if not isinstance(scores, Tensor):
+        kind = f"a {type(scores).__name__}"
+        if isinstance(scores, dict):
+            kind += f" with {', '.join(map(repr, scores))}"
+        raise UsageError(
+            f"{recipe.model} returns {kind} for a batch of {len(labels)} images; only classifiers with one output, "
+            "a tensor (N, classes), are trained here.",
+            call="train",
+        )
     if scores.shape != expected:
         raise UsageError(
             f"{recipe.model} returns {tuple(scores.shape)} for a batch of {len(labels)} images; a classifier of "

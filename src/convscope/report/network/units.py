@@ -14,6 +14,9 @@ from convscope.trace.rules import rule_of
 
 __all__ = ["Opener", "Unit"]
 
+# Modules of many operators that are known by one name.
+_TOLD_WHOLE = {"LocalResponseNorm": "local response norm"}
+
 
 @dataclass(slots=True, eq=False)
 class Unit:
@@ -80,6 +83,11 @@ class Opener:
     def deepest(self) -> int:
         """Return the depth at which nothing is left to open."""
         return self._height(self.root)
+
+    @cached_property
+    def _deformable(self) -> tuple[str, ...]:
+        """Return the paths of the modules that predict offsets inside them."""
+        return tuple(sorted({call.path for call in self.trace.calls if call.kind == "DeformableConv2d"}))
 
     def _height(self, node: _Node) -> int:
         return 1 + max(map(self._height, node.children), default=0) if self._opens(node) else 0
@@ -192,7 +200,12 @@ class Opener:
         steps = [self.steps[record.index] for record in live]
         name = f"{call.path}#{call.call}" if call.call else call.path
         volume = self._returned(call) or self._volume_of(live[-1])
+        if call.kind in _TOLD_WHOLE:
+            steps = [Step("normalisation", _TOLD_WHOLE[call.kind], False)]
         places = _principal(steps)
+        predicts = call.kind == "DeformableConv2d"  # its offsets, and their mask
+        if predicts:
+            places = [place for place in places if _is_deformable(steps[place])]
         unit = Unit(name, call.kind, "normalisation", call.kind, volume, False, records=records, path=name)
         if not places:
             given = self._volume_before(live[0])
@@ -209,7 +222,7 @@ class Opener:
             minors = [not other.major for other in steps]
             if "Pool" in call.kind:
                 unit.family = "pooling"  # one by convolution, or by a mean between powers
-            else:
+            elif not predicts:
                 told = [(p, s.words) for p, s in enumerate(steps) if minors[p] and s.words != "write"]
                 unit.before = tuple(words for p, words in told if p < place)
                 unit.after = tuple(words for p, words in told if p > place)
@@ -221,10 +234,14 @@ class Opener:
     def _tell_block(self, unit: Unit, node: _Node, records: list[Record], steps: list[Step]) -> None:
         unit.family = "block"
         unit.stride = max(step.stride for step in steps)
+        predicting = tuple(f"{path}." for path in self._deformable)
         kernels = [
-            "×".join(map(str, self.trace.tensors[record.arguments["weight"].value].shape[2:]))
+            ("deformable " if _is_deformable(step) else "")
+            + "×".join(map(str, self.trace.tensors[record.arguments["weight"].value].shape[2:]))
             for record, step in zip(records, steps, strict=True)
-            if step.family == "convolution" and set(self.volumes[record.outputs[0]].positions) != {1}
+            if step.family == "convolution"
+            and set(self.volumes[record.outputs[0]].positions) != {1}
+            and not (predicting and record.path.startswith(predicting))
         ]
         families = {step.family for step in steps}
         products = sum(step.words == "matrix product" for step in steps)
@@ -303,6 +320,10 @@ class Opener:
             found = [owner[index] for index in readers.get(record.index, ()) if index in owner]
             owner[record.index] = min(found, default=0)
             units[owner[record.index]].records.append(record)
+
+
+def _is_deformable(step: Step) -> bool:
+    return step.family == "convolution" and "deformable" in step.words
 
 
 def _principal(steps: Sequence[Step]) -> list[int]:
