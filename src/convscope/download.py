@@ -6,22 +6,28 @@ import fcntl
 import hashlib
 import http.client
 import os
+import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from convscope.errors import DownloadError, UsageError
 from convscope.files import make_folder, output_error
 
-__all__ = ["cache_folder", "download", "sha256_of"]
+__all__ = ["cache_folder", "download", "package_archive", "sha256_of"]
 
 Progress = Callable[[int, int | None], None]
 
 _SECONDS = 30  # without a byte
 _ATTEMPTS = 3
+_PIP_SECONDS = 600
 _PIECE = 1 << 18
 
 
@@ -164,3 +170,30 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
         return answer.read(_PIECE)
     except http.client.IncompleteRead as error:
         return error.partial
+
+
+@contextmanager
+def package_archive(package: str) -> Iterator[zipfile.ZipFile]:
+    """Yield the wheel of a package of the Python registry, which pip downloads and does not install.
+
+    Args:
+        package: with its version, `foolbox==3.3.4`.
+    Raises:
+        DownloadError: pip is missing, cannot reach the registry, or brings no wheel.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        try:
+            subprocess.run(
+                [*command, "--dest", folder, package], check=True, capture_output=True, timeout=_PIP_SECONDS
+            )
+            (wheel,) = Path(folder).glob("*.whl")
+            archive = zipfile.ZipFile(wheel)
+        except (subprocess.SubprocessError, OSError, ValueError, zipfile.BadZipFile) as error:
+            lines = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+            raise DownloadError(
+                f"the package {package} cannot be had by pip{f' ({lines[-1][:200]})' if lines else ''}.",
+                call="package_archive",
+            ) from error
+        with archive:
+            yield archive

