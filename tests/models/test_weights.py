@@ -280,6 +280,15 @@ def test_published_weights_do_not_go_into_another_form():
         create_model("mobilenet_v2", weights="IMAGENET1K_V1", stem="cifar")
 
 
+@pytest.mark.parametrize("wrong", [{"depht": 3}, {"num_classes": 0}, {"image_size": 64}])
+def test_wrong_arguments_are_refused_before_anything_is_fetched(wrong, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("convscope.models.registry.fetch_weights", fetched.append)
+    with pytest.raises(UsageError):
+        create_model("vgg16", weights="default", **wrong)
+    assert not fetched
+
+
 def test_paths(tmp_path, monkeypatch, trained):
     monkeypatch.setenv("HOME", str(tmp_path))
     save_weights(trained, tmp_path / "w.safetensors")

@@ -162,9 +162,7 @@ def create_model(
     entry = model_entry(name)
     accepted = inspect.signature(entry.factory).parameters
     arguments: dict[str, object] = dict(options)
-    file, info = (None, None) if weights is None else _opened(entry, weights, options)
-    of_file = None if file is None else file.num_classes(entry.head)
-    classes = num_classes if num_classes is not None else of_file or entry.num_classes
+    classes = entry.num_classes if num_classes is None else num_classes
     channels = entry.input_shape[0] if in_channels is None else in_channels
     arguments["num_classes"] = as_int("num_classes", classes, at_least=1)
     arguments["in_channels"] = as_int("in_channels", channels, at_least=1)
@@ -175,12 +173,17 @@ def create_model(
     for argument in arguments:
         if argument not in accepted:
             raise UnknownNameError(f"argument of {name!r}", argument, accepted, call="create_model")
+    if weights is None:
+        return entry.factory(**arguments)
+    # Only now, because published ones may have to be fetched first.
+    file, info = _opened(entry, weights, options)
+    if num_classes is None:
+        arguments["num_classes"] = file.num_classes(entry.head) or entry.num_classes
     network = entry.factory(**arguments)
-    if file is not None and info is not None:
-        file.load_into(network, entry.head, entry.optional)
-        if info.classes and len(info.classes) != classes:
-            info = replace(info, classes=())  # the head was replaced
-        network.weights_info = info  # pyright: ignore[reportArgumentType]
+    file.load_into(network, entry.head, entry.optional)
+    if info.classes and len(info.classes) != arguments["num_classes"]:
+        info = replace(info, classes=())  # the head was replaced
+    network.weights_info = info  # pyright: ignore[reportArgumentType]
     return network
 
 

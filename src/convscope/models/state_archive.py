@@ -36,8 +36,8 @@ def read_archive(path: Path) -> dict[str, Tensor]:
     """
     try:
         zipped = zipfile.is_zipfile(path)
-        with path.open("rb"):
-            pass
+        with path.open("rb") as file:
+            pickled = zipped or file.read(1) == b"\x80"  # as torch's legacy files begin
     except OSError as error:
         raise _refused(path, f"cannot be read: {error.strerror or error}") from error
     if zipped:
@@ -46,8 +46,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())
-        # A global, or an operation, that tensors do not need; torch's legacy files and pickles begin with 0x80.
-        if "nsupported" in text and (zipped or path.read_bytes()[:1] == b"\x80"):
+        if "nsupported" in text and pickled:  # a global, or an operation, that tensors do not need
             raise _refused(
                 path, f"hold code or objects that are no tensors ({_named(text)}); not run"
             ) from error
