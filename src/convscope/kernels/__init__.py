@@ -1,0 +1,19 @@
+"""Native CPU kernels for what PyTorch leaves slow, and how far they are trusted on this machine."""
+
+from convscope.kernels.cpu import Processor, processor
+from convscope.kernels.depthwise import depthwise_conv2d
+from convscope.kernels.library import Library, load
+from convscope.kernels.registry import Case, Verdict, families, self_test, verdict
+
+__all__ = [
+    "Case",
+    "Library",
+    "Processor",
+    "Verdict",
+    "depthwise_conv2d",
+    "families",
+    "load",
+    "processor",
+    "self_test",
+    "verdict",
+]

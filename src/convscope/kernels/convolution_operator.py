@@ -1,0 +1,129 @@
+"""One operator a kind of convolution: its schema, its gradients, its way back to PyTorch, its check against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope.kernels.layouts import channels_last, error_of
+from convscope.kernels.library import Library, Settings
+from convscope.kernels.registry import Case, native_for
+
+__all__ = ["check_convolution", "define_convolution"]
+
+_LIBRARY = torch.library.Library("convscope", "FRAGMENT")
+_SETTINGS = "int[2] stride, int[2] padding, int[2] dilation, int groups"
+
+Takes = Callable[[Tensor, Tensor, int], bool]
+Forward = Callable[[Library, Tensor, Tensor, Tensor | None, Settings], Tensor]
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+Backward = Callable[[Library, Tensor, Tensor, Tensor, Settings, Sequence[bool]], Gradients]
+
+
+def define_convolution(
+    family: str, takes: Takes, forward: Forward, backward: Backward
+) -> Callable[..., Tensor]:
+    """Define `convscope::<family>_conv2d` and its backward operator; return the function that calls it.
+
+    The arguments are those of `torch.ops.aten.convolution` without transposition; the result is channels-last. Where
+    the kernels do not apply, PyTorch's convolution computes.
+    """
+    name = f"{family}_conv2d"
+
+    def compute(input: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
+        library = native_for(family, input, weight, bias) if takes(input, weight, settings[3]) else None
+        if library is None or not input.numel():
+            return _fallback(input, weight, bias, *settings)
+        return forward(library, input, weight, bias, settings)  # pyright: ignore[reportArgumentType]
+
+    def gradients(grad: Tensor, input: Tensor, weight: Tensor, *rest: Any) -> Gradients:
+        *settings, wanted = rest
+        library = native_for(family, input, weight, grad) if takes(input, weight, settings[3]) else None
+        if library is None or not input.numel():
+            return _fallback_gradients(grad, input, weight, *settings, wanted)
+        return backward(library, grad, input, weight, tuple(settings), wanted)  # pyright: ignore[reportArgumentType]
+
+    _LIBRARY.define(f"{name}(Tensor input, Tensor weight, Tensor? bias, {_SETTINGS}) -> Tensor")
+    _LIBRARY.define(
+        f"{name}_backward(Tensor grad, Tensor input, Tensor weight, {_SETTINGS}, bool[3] wanted)"
+        " -> (Tensor?, Tensor?, Tensor?)"
+    )
+    _LIBRARY.impl(name, compute, "CPU")
+    _LIBRARY.impl(name, _fallback, "CompositeExplicitAutograd")
+    _LIBRARY.impl(f"{name}_backward", gradients, "CPU")
+    _LIBRARY.impl(f"{name}_backward", _fallback_gradients, "CompositeExplicitAutograd")
+    operator = getattr(torch.ops.convscope, name)
+    backward_operator = getattr(torch.ops.convscope, f"{name}_backward")
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        input, weight, bias, *settings = inputs
+        ctx.save_for_backward(input, weight)
+        ctx.settings, ctx.has_bias = settings, bias is not None
+
+    def differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        input, weight = ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        wanted = [needed[0], needed[1], needed[2] and ctx.has_bias]
+        return (*backward_operator(grad, input, weight, *ctx.settings, wanted), *[None] * 4)
+
+    torch.library.register_autograd(f"convscope::{name}", differentiate, setup_context=save, lib=_LIBRARY)
+    return operator.default
+
+
+def _fallback(input: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
+    stride, padding, dilation, groups = settings
+    return channels_last(
+        torch.ops.aten.convolution(input, weight, bias, stride, padding, dilation, False, (0, 0), groups)
+    )
+
+
+def _fallback_gradients(grad: Tensor, input: Tensor, weight: Tensor, *rest: Any) -> Gradients:
+    stride, padding, dilation, groups, wanted = rest
+    sizes = [weight.shape[0]] if wanted[2] else None
+    found = torch.ops.aten.convolution_backward(
+        grad, input, weight, sizes, stride, padding, dilation, False, (0, 0), groups, wanted
+    )
+    input_grad, weight_grad, bias_grad = (
+        each if want else None for each, want in zip(found, wanted, strict=True)
+    )
+    if input_grad is not None:
+        input_grad = channels_last(input_grad)
+    return input_grad, weight_grad.contiguous() if weight_grad is not None else None, bias_grad
+
+
+def check_convolution(
+    library: Library, forward: Forward, backward: Backward, cases: Iterable[tuple[Any, ...]]
+) -> Iterator[Case]:
+    """Compare output and gradients with PyTorch's in float64.
+
+    `cases`: input shape, kernel, stride, padding, dilation, groups and, where it is not that of the input, the number
+    of output channels.
+    """
+    for shape, kernel, stride, padding, dilation, groups, *out in cases:
+        settings: Any = stride, padding, dilation, groups
+        for dtype, bound in ((torch.float32, 2e-6), (torch.bfloat16, 1e-2)):
+            input = torch.randn(shape).to(dtype)
+            weight = torch.randn(*(out or shape[1:2]), shape[1] // groups, *kernel).to(dtype)
+            bias = torch.randn(weight.shape[0]).to(dtype)
+            truth = _fallback(input.double(), weight.double(), bias.double(), *settings)
+            grad = torch.randn_like(truth).to(dtype)
+            true_gradients = _fallback_gradients(
+                grad.double(), input.double(), weight.double(), *settings, [True] * 3
+            )
+            results = (
+                forward(library, input, weight, bias, settings),
+                *backward(library, grad, input, weight, settings, [True] * 3),
+            )
+            for name, result, true in zip(
+                ("output", "input gradient", "weight gradient", "bias gradient"),
+                results,
+                (truth, *true_gradients),
+                strict=True,
+            ):
+                assert result is not None
+                assert true is not None
+                text = f"{name}, {dtype}, input {shape}, kernel {kernel}, stride {stride}, groups {groups}"
+                yield Case(text, error_of(result, true), bound)
