@@ -1,6 +1,6 @@
 # demo: see it work        test: prove it       test-data: on real data, fetched       check: style and types
-# bench: measure           clean: remove what was built, the virtual environment too
-.PHONY: demo test test-data check bench lab pictures clean
+# bench: measure           kernels: build the native code in place        clean: remove what was built
+.PHONY: demo test test-data check bench kernels lab pictures clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -9,8 +9,11 @@ BIN := $(VENV)/bin
 # Made last, so that an installation that was broken off is taken up again.
 READY := $(VENV)/ready
 
-$(READY): pyproject.toml
+KERNELS := CMakeLists.txt $(wildcard src/convscope/kernels/csrc/*)
+
+$(READY): pyproject.toml $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
+	rm -rf src/convscope/kernels/native
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
@@ -37,6 +40,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/signal_methods.py --check
 	$(BIN)/python benchmarks/imagenet_twenty.py
 
+# For work on the kernels: a build beside the sources, which goes before the installed one.
+kernels:
+	cmake -S . -B build/kernels && cmake --build build/kernels --parallel && cmake --install build/kernels --prefix src
+
 # The browser lab is not built yet; until it is, the demo's report is the page to look at.
 lab: $(READY)
 	@echo "The browser lab is not part of this version; open demo/report.html, which 'make demo' writes." >&2; exit 1
@@ -46,5 +53,5 @@ pictures: $(READY)
 	$(BIN)/python tools/make_pictures.py
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) src/convscope/kernels/native build dist demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,10 +14,15 @@ from torch import Tensor
 
 from convscope.kernels.convolution_operator import check_convolution, define_convolution
 from convscope.kernels.layouts import channels_last, empty_maps, pointer
-from convscope.kernels.library import Library, Settings, convolution_of, element_type
+from convscope.kernels.library import Library, Settings, convolution_of, declare, element_type
 from convscope.kernels.registry import Case, family
 
 __all__ = ["depthwise_conv2d"]
+
+
+declare("depthwise_forward", "pipppp")
+declare("depthwise_backward_input", "pippp")
+declare("depthwise_backward_weight", "pippp")
 
 
 def takes(input: Tensor, weight: Tensor, groups: int) -> bool:

@@ -20,15 +20,20 @@ from torch import Tensor
 
 from convscope.geometry import Windows
 
-__all__ = ["Convolution", "Library", "Settings", "convolution_of", "element_type", "load", "native"]
+__all__ = [
+    "Convolution",
+    "Library",
+    "Settings",
+    "convolution_of",
+    "declare",
+    "element_type",
+    "load",
+    "native",
+]
 
 _SWITCH = "CONVSCOPE_KERNELS"
-# A letter a parameter: p a pointer, i an int, f a float, l a 64-bit integer.
-_FUNCTIONS = {
-    "depthwise_forward": "pipppp",
-    "depthwise_backward_input": "pippp",
-    "depthwise_backward_weight": "pippp",
-}
+# The functions of the families and their parameters; see `declare`.
+_FUNCTIONS: dict[str, str] = {}
 _C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float, "l": ctypes.c_int64}
 _INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx2", "baseline")
 
@@ -44,7 +49,15 @@ class Library:
 
     def __getattr__(self, name: str) -> Any:
         """Return a kernel's function by its name without the prefix."""
-        return getattr(self.handle, f"convscope_{name}")
+        function = getattr(self.handle, f"convscope_{name}")
+        function.argtypes, function.restype = [_C_TYPES[letter] for letter in _FUNCTIONS[name]], None
+        self.__dict__[name] = function
+        return function
+
+
+def declare(name: str, parameters: str) -> None:
+    """Say which parameters a kernel's function has: p a pointer, i an int, l a 64-bit integer, f a float."""
+    _FUNCTIONS[name] = parameters
 
 
 @functools.cache
@@ -69,8 +82,8 @@ def load() -> Library:
         for instruction_set in _INSTRUCTION_SETS[_INSTRUCTION_SETS.index(best) :]:
             path = folder / f"convscope_kernels_{instruction_set}.so"
             if path.exists():
-                return Library(instruction_set, path, "", _declared(ctypes.CDLL(str(path))))
-    except (OSError, AttributeError, ValueError) as error:
+                return Library(instruction_set, path, "", ctypes.CDLL(str(path)))
+    except (OSError, AttributeError) as error:
         return Library(None, None, f"cannot be loaded: {error}")
     return Library(None, None, f"no library for {best} or less in {folder}")
 
@@ -88,13 +101,6 @@ def _folder() -> Path | None:
         if (folder / "convscope_kernels_baseline.so").exists():
             return folder
     return None
-
-
-def _declared(handle: ctypes.CDLL) -> ctypes.CDLL:
-    for name, letters in _FUNCTIONS.items():
-        function = getattr(handle, f"convscope_{name}")
-        function.argtypes, function.restype = [_C_TYPES[letter] for letter in letters], None
-    return handle
 
 
 class Convolution(ctypes.Structure):
