@@ -4,7 +4,6 @@ import random
 
 import pytest
 import torch
-
 from random_convolutions import check_operator
 
 from convscope.kernels import depthwise_conv2d, load, verdict
