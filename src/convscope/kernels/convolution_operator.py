@@ -12,7 +12,7 @@ from convscope.kernels.layouts import channels_last, error_of
 from convscope.kernels.library import Library, Settings
 from convscope.kernels.registry import Case, native_for
 
-__all__ = ["check_convolution", "define_convolution"]
+__all__ = ["Gradients", "check_convolution", "define_convolution", "define_operator"]
 
 _LIBRARY = torch.library.Library("convscope", "FRAGMENT")
 _SETTINGS = "int[2] stride, int[2] padding, int[2] dilation, int groups"
@@ -46,6 +46,17 @@ def define_convolution(
             return _fallback_gradients(grad, input, weight, *settings, wanted)
         return backward(library, grad, input, weight, tuple(settings), wanted)  # pyright: ignore[reportArgumentType]
 
+    return define_operator(name, compute, gradients)
+
+
+def define_operator(
+    name: str, compute: Callable[..., Tensor], gradients: Callable[..., Gradients]
+) -> Callable[..., Tensor]:
+    """Define `convscope::<name>` for the CPU, with PyTorch's convolution for all other devices.
+
+    `compute` takes input, weight, bias, stride, padding, dilation and groups; `gradients` the output's gradient, input,
+    weight, those settings and which gradients are wanted.
+    """
     _LIBRARY.define(f"{name}(Tensor input, Tensor weight, Tensor? bias, {_SETTINGS}) -> Tensor")
     _LIBRARY.define(
         f"{name}_backward(Tensor grad, Tensor input, Tensor weight, {_SETTINGS}, bool[3] wanted)"

@@ -1,0 +1,167 @@
+"""Which implementation computes a convolution: a rule, or what was measured on this machine.
+
+`convscope::conv2d` takes and returns channels-last maps and chooses for its output and for each gradient apart, since
+the three differ: PyTorch's forward is at its best channels-last, its weight gradient often in the other layout or as a
+matrix product. A route includes the copies that it needs, and is timed with them.
+
+Source of the idea: `torch.backends.cudnn.benchmark`, which does this on GPUs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from convscope.kernels import depthwise
+from convscope.kernels.cases import PASSES, Case, Operands
+from convscope.kernels.convolution_operator import Gradients, define_operator
+from convscope.kernels.layouts import channels_last
+from convscope.kernels.registry import native_for
+from convscope.kernels.tuned import tuned
+
+__all__ = ["candidates", "choose", "conv2d", "forget", "recording", "run"]
+
+aten = torch.ops.aten
+
+
+class Route(NamedTuple):
+    """One way to compute a pass, and the cases that it takes."""
+
+    takes: Callable[[Case, Operands], bool]
+    run: Callable[[Operands], Tensor]
+
+
+def _native(family: Any, passing: str) -> Route:
+    def takes(case: Case, o: Operands) -> bool:
+        return family.takes(o.input, o.weight, case.groups) and _library(family, o) is not None
+
+    def run(o: Operands) -> Tensor:
+        library = _library(family, o)
+        if passing == "forward":
+            return family.forward(library, o.input, o.weight, o.bias, o.settings)
+        wanted = [passing == "backward_input", passing == "backward_weight", False]
+        return family.backward(library, o.grad, o.input, o.weight, o.settings, wanted)[wanted.index(True)]
+
+    return Route(takes, run)
+
+
+def _library(family: Any, o: Operands) -> Any:
+    return native_for(family.__name__.rpartition(".")[2], o.input, o.weight, o.bias, o.grad)
+
+
+def _aten(o: Operands, layout: torch.memory_format, passing: str) -> Tensor:
+    stride, padding, dilation, groups = o.settings
+    arguments = stride, padding, dilation, False, (0, 0), groups
+    input = o.input.contiguous(memory_format=layout)
+    weight = o.weight.contiguous(memory_format=layout)
+    if passing == "forward":
+        return channels_last(aten.convolution(input, weight, o.bias, *arguments))
+    assert o.grad is not None
+    grad = o.grad.contiguous(memory_format=layout)
+    wanted = [passing == "backward_input", passing == "backward_weight", False]
+    found = aten.convolution_backward(grad, input, weight, None, *arguments, wanted)[wanted.index(True)]
+    return channels_last(found) if passing == "backward_input" else found.contiguous()
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Return maps as a matrix: a row a pixel."""
+    return channels_last(maps).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def _maps(rows: Tensor, like: Tensor) -> Tensor:
+    batch, _, height, width = like.shape
+    return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+def _product(o: Operands, passing: str) -> Tensor:
+    kernel = o.weight.reshape(o.weight.shape[:2])
+    if passing == "forward":
+        rows = _rows(o.input)
+        made = rows @ kernel.t() if o.bias is None else torch.addmm(o.bias, rows, kernel.t())
+        return _maps(made, o.input)
+    assert o.grad is not None
+    if passing == "backward_input":
+        return _maps(_rows(o.grad) @ kernel, o.input)
+    return (_rows(o.grad).t() @ _rows(o.input)).view(o.weight.shape)
+
+
+def _torch_routes(passing: str) -> dict[str, Route]:
+    layouts = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    routes = {
+        name: Route(lambda case, o: True, functools.partial(_aten, layout=layout, passing=passing))
+        for name, layout in layouts.items()
+    }
+    routes["product"] = Route(lambda case, o: case.pointwise, functools.partial(_product, passing=passing))
+    return routes
+
+
+# For each pass the routes, the preferred first: the rule where nothing was measured.
+_ROUTES: dict[str, dict[str, Route]] = {
+    passing: {"depthwise": _native(depthwise, passing), **_torch_routes(passing)} for passing in PASSES
+}
+_CHOSEN: dict[Case, str] = {}
+_RECORDED: list[dict[Case, Operands]] = []
+
+
+def candidates(case: Case, operands: Operands) -> list[str]:
+    """Return the names of the routes that take a case, the rule's choice first."""
+    return [name for name, route in _ROUTES[case.passing].items() if route.takes(case, operands)]
+
+
+def choose(case: Case, operands: Operands) -> str:
+    """Return the route of a case: the fastest of those that were timed here, or the rule's."""
+    if case not in _CHOSEN:
+        names = candidates(case, operands)
+        best = tuned().get(case)
+        _CHOSEN[case] = best if best in names else names[0]
+    return _CHOSEN[case]
+
+
+def forget() -> None:
+    """Choose anew at the next call: after tuning, or when a family was switched off."""
+    _CHOSEN.clear()
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[dict[Case, Operands]]:
+    """Collect the cases that run in the block, with their operands."""
+    found: dict[Case, Operands] = {}
+    _RECORDED.append(found)
+    try:
+        yield found
+    finally:
+        _RECORDED.remove(found)
+
+
+def run(case: Case, operands: Operands, route: str) -> Tensor:
+    """Compute a case by a route."""
+    return _ROUTES[case.passing][route].run(operands)
+
+
+def _pass(passing: str, operands: Operands) -> Tensor:
+    case = Case.of(passing, operands)
+    for found in _RECORDED:
+        found[case] = operands
+    return run(case, operands, choose(case, operands))
+
+
+def _forward(input: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
+    return _pass("forward", Operands(input, weight, bias, None, settings))  # pyright: ignore[reportArgumentType]
+
+
+def _backward(grad: Tensor, input: Tensor, weight: Tensor, *rest: Any) -> Gradients:
+    *settings, wanted = rest
+    operands = Operands(input, weight, None, grad, tuple(settings))  # pyright: ignore[reportArgumentType]
+    return (
+        _pass("backward_input", operands) if wanted[0] else None,
+        _pass("backward_weight", operands) if wanted[1] else None,
+        grad.sum((0, 2, 3)) if wanted[2] else None,
+    )
+
+
+conv2d = define_operator("conv2d", _forward, _backward)
