@@ -17,7 +17,7 @@ LAYERS = (
     ("signal", "kernels"),
     ("ops",),
     ("nn",),
-    ("models",),
+    ("models", "acceleration"),
     ("trace",),
     ("data", "inspection"),
     ("training",),

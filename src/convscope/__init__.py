@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _PACKAGES = (
+    "acceleration",
     "data",
     "experiments",
     "geometry",
     "inspection",
+    "kernels",
     "models",
     "nn",
     "ops",
@@ -25,6 +27,8 @@ _PACKAGES = (
 )
 _HOMES = {
     "Trace": "convscope.trace",
+    "accelerate": "convscope.acceleration",
+    "decelerate": "convscope.acceleration",
     "audit": "convscope.inspection",
     "create_model": "convscope.models",
     "list_models": "convscope.models",
@@ -47,9 +51,12 @@ __all__ = [
     "Run",
     "Trace",
     "__version__",
+    "accelerate",
+    "acceleration",
     "audit",
     "create_model",
     "data",
+    "decelerate",
     "decode_image",
     "evaluate",
     "experiments",
@@ -60,6 +67,7 @@ __all__ = [
     "filters",
     "geometry",
     "inspection",
+    "kernels",
     "list_models",
     "load_dataset",
     "models",
@@ -74,7 +82,21 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from convscope import data, experiments, geometry, inspection, models, nn, ops, report, signal, training
+    from convscope import (
+        acceleration,
+        data,
+        experiments,
+        geometry,
+        inspection,
+        kernels,
+        models,
+        nn,
+        ops,
+        report,
+        signal,
+        training,
+    )
+    from convscope.acceleration import accelerate, decelerate
     from convscope.data import decode_image, load_dataset
     from convscope.inspection import audit, explain, explain_convolution, feature_maps, features_only, filters
     from convscope.models import create_model, list_models

@@ -1,0 +1,35 @@
+"""The activations that fused layers compute, and how to recognise them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+__all__ = ["activation_of"]
+
+_MODULES: dict[type[nn.Module], str] = {
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.SiLU: "silu",
+    nn.Hardswish: "hardswish",
+}
+_FUNCTIONS = {
+    F.relu: "relu",
+    torch.relu: "relu",
+    torch.relu_: "relu",
+    F.relu6: "relu6",
+    F.silu: "silu",
+    F.hardswish: "hardswish",
+}
+
+
+def activation_of(node: fx.Node, network: nn.Module) -> str | None:
+    """Return the name of the activation that a node is, None if it is something else."""
+    if node.op == "call_module":
+        return _MODULES.get(type(network.get_submodule(str(node.target))))
+    if node.op == "call_function" and len(node.args) == 1 and set(node.kwargs) <= {"inplace"}:
+        return _FUNCTIONS.get(node.target)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if node.op == "call_method" and node.target in ("relu", "relu_") and len(node.args) == 1:
+        return "relu"
+    return None

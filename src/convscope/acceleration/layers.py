@@ -1,0 +1,97 @@
+"""Layers as an accelerated network runs them in training and wherever gradients are wanted.
+
+Each holds the network's own layer and reads its parameters, buffers and mode when it runs, so that nothing is copied
+and nothing can get out of step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope import kernels
+from convscope import nn as cnn
+
+__all__ = ["Convolution", "Linear", "Normalisation", "convolution_settings", "to_input"]
+
+
+def to_input(input: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a batch of images as the fused layers want it: channels-last, in the type of the arithmetic."""
+    return kernels.channels_last(input.to(dtype))
+
+
+def convolution_settings(layer: nn.Module) -> tuple[Any, ...] | None:
+    """Return stride, padding, dilation and groups of a convolution that torch's operator computes; else None."""
+    if type(layer) not in (nn.Conv2d, cnn.Conv2d):
+        return None
+    assert isinstance(layer, nn.Conv2d)
+    if layer.padding_mode != "zeros" or getattr(layer, "flip", False):
+        return None
+    padding = layer.padding
+    if isinstance(padding, str):
+        left, right, top, bottom = layer._reversed_padding_repeated_twice
+        if left != right or top != bottom:
+            return None
+        padding = (top, left)
+    if len(padding) != 2 or not all(isinstance(each, int) for each in padding):
+        return None
+    if getattr(layer, "padding_value", 0.0):
+        return None
+    return tuple(layer.stride), tuple(padding), tuple(layer.dilation), layer.groups
+
+
+class Convolution(nn.Module):
+    """A convolution through the routes of `kernels.conv2d`."""
+
+    def __init__(self, layer: nn.Conv2d, settings: tuple[Any, ...], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer, self.settings, self.dtype = layer, settings, dtype
+
+    def forward(self, input: Tensor) -> Tensor:
+        layer, dtype = self.layer, self.dtype
+        bias = layer.bias if layer.bias is None else layer.bias.to(dtype)
+        return kernels.conv2d(input.to(dtype), layer.weight.to(dtype), bias, *self.settings)
+
+
+class Linear(nn.Module):
+    """A linear layer in the type of the arithmetic."""
+
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer, self.dtype = layer, dtype
+
+    def forward(self, input: Tensor) -> Tensor:
+        layer, dtype = self.layer, self.dtype
+        bias = layer.bias if layer.bias is None else layer.bias.to(dtype)
+        return nn.functional.linear(input.to(dtype), layer.weight.to(dtype), bias)
+
+
+class Normalisation(nn.Module):
+    """Batch normalisation with the activation after it and the addition between them, where there are any."""
+
+    def __init__(self, layer: nn.BatchNorm2d, activation: str) -> None:
+        super().__init__()
+        self.layer, self.activation = layer, activation
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        layer = self.layer
+        momentum = layer.momentum
+        assert momentum is not None
+        if layer.training and layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.add_(1)
+        if residual is not None and residual.dtype != input.dtype:
+            residual = residual.to(input.dtype)
+        return kernels.batch_norm_act(
+            input,
+            residual,
+            layer.weight,
+            layer.bias,
+            layer.running_mean,
+            layer.running_var,
+            layer.training,
+            momentum,
+            layer.eps,
+            self.activation,
+        )
