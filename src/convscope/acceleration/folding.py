@@ -158,6 +158,6 @@ class FoldedLinear(Folded):
         if (rows,) not in self._packed:
             self._packed.clear()
             weight, bias = self.layer.weight.detach().to(self.dtype), self.layer.bias
-            packed = _mkldnn._reorder_linear_weight(weight.to_mkldnn(), rows)
+            packed = _mkldnn._reorder_linear_weight(weight, rows)
             self._packed[(rows,)] = packed, None if bias is None else bias.detach().to(self.dtype)
         return self._packed[(rows,)]
