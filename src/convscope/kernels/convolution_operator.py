@@ -12,7 +12,13 @@ from convscope.kernels.layouts import channels_last, error_of
 from convscope.kernels.library import Library, Settings
 from convscope.kernels.registry import Case, native_for
 
-__all__ = ["Gradients", "check_convolution", "define_convolution", "define_operator"]
+__all__ = [
+    "Gradients",
+    "check_convolution",
+    "check_gradient_of_weight",
+    "define_convolution",
+    "define_operator",
+]
 
 _LIBRARY = torch.library.Library("convscope", "FRAGMENT")
 _SETTINGS = "int[2] stride, int[2] padding, int[2] dilation, int groups"
@@ -138,3 +144,24 @@ def check_convolution(
                 assert true is not None
                 text = f"{name}, {dtype}, input {shape}, kernel {kernel}, stride {stride}, groups {groups}"
                 yield Case(text, error_of(result, true), bound)
+
+
+def check_gradient_of_weight(
+    library: Library, backward: Backward, cases: Iterable[tuple[Any, ...]]
+) -> Iterator[Case]:
+    """Compare the weight gradient alone with PyTorch's in float64; `cases` as in `check_convolution`."""
+    for shape, kernel, stride, padding, dilation, groups, *out in cases:
+        settings: Any = stride, padding, dilation, groups
+        for dtype, bound in ((torch.float32, 2e-6), (torch.bfloat16, 1e-2)):
+            input = torch.randn(shape).to(dtype)
+            weight = torch.randn(*(out or shape[1:2]), shape[1] // groups, *kernel).to(dtype)
+            grad = torch.randn_like(_fallback(input.double(), weight.double(), None, *settings)).to(dtype)
+            wanted = [False, True, False]
+            true = _fallback_gradients(grad.double(), input.double(), weight.double(), *settings, wanted)[1]
+            result = backward(library, grad, input, weight, settings, wanted)[1]
+            assert result is not None
+            assert true is not None
+            text = (
+                f"weight gradient, {dtype}, input {shape}, kernel {kernel}, stride {stride}, groups {groups}"
+            )
+            yield Case(text, error_of(result, true), bound)

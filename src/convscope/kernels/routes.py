@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convscope.kernels import depthwise
+from convscope.kernels import dense, depthwise
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.convolution_operator import Gradients, define_operator
 from convscope.kernels.layouts import channels_last
@@ -104,6 +104,7 @@ def _torch_routes(passing: str) -> dict[str, Route]:
 _ROUTES: dict[str, dict[str, Route]] = {
     passing: {"depthwise": _native(depthwise, passing), **_torch_routes(passing)} for passing in PASSES
 }
+_ROUTES["backward_weight"] = {"dense": _native(dense, "backward_weight"), **_ROUTES["backward_weight"]}
 _CHOSEN: dict[Case, str] = {}
 _RECORDED: list[dict[Case, Operands]] = []
 
