@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -103,7 +104,16 @@ def _forward(network: nn.Module, *args: Any, **kwargs: Any) -> Any:
     state: Acceleration = network.__dict__[_STATE]
     if kwargs or len(args) != 1 or not state.applies(network, args[0]):
         return state.plain(network)(*args, **kwargs)
-    return state.run(network, args[0])
+    try:
+        return state.run(network, args[0])
+    except Exception as error:
+        result = state.plain(network)(*args)  # images that do not fit: the network's own words for it
+        warnings.warn(
+            f"accelerate: the fused form of {type(network).__name__} failed, and its own forward ran instead: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return result
 
 
 class Acceleration:
@@ -117,6 +127,11 @@ class Acceleration:
         self._structure: list[tuple[dict[str, Any], str, Any]] = []
         self._tensors: list[Tensor] = []
         self._signature: list[tuple[int, int]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles fuse for themselves.
+        emptied = {"_fused": {}, "_structure": [], "_tensors": [], "_signature": []}
+        return {**self.__dict__, **emptied}
 
     def remove(self, network: nn.Module) -> None:
         """Give the network its own forward back."""
