@@ -56,7 +56,7 @@ def test_every_route_computes_the_same(seed):
     assert [case.passing for case in found] == ["forward"]
     for passing, true in zip(kernels.PASSES, (truth, true_input, true_weight), strict=True):
         operands = Operands(input, weight.detach(), None, None if passing == "forward" else grad, settings)
-        case = kernels.cases.Case.of(passing, operands)
+        case = kernels.Case.of(passing, operands)
         names = routes.candidates(case, operands)
         assert {"channels_last", "contiguous"} <= set(names)
         for name in names:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from convscope.kernels.layouts import channels_last, error_of
 from convscope.kernels.library import Library, Settings
-from convscope.kernels.registry import Case, native_for
+from convscope.kernels.registry import Comparison, native_for
 
 __all__ = [
     "Gradients",
@@ -23,7 +24,7 @@ __all__ = [
 _LIBRARY = torch.library.Library("convscope", "FRAGMENT")
 _SETTINGS = "int[2] stride, int[2] padding, int[2] dilation, int groups"
 
-Takes = Callable[[Tensor, Tensor, int], bool]
+Takes = Callable[..., bool]  # input, weight, stride, padding, dilation, groups
 Forward = Callable[[Library, Tensor, Tensor, Tensor | None, Settings], Tensor]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 Backward = Callable[[Library, Tensor, Tensor, Tensor, Settings, Sequence[bool]], Gradients]
@@ -40,14 +41,14 @@ def define_convolution(
     name = f"{family}_conv2d"
 
     def compute(input: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
-        library = native_for(family, input, weight, bias) if takes(input, weight, settings[3]) else None
+        library = native_for(family, input, weight, bias) if takes(input, weight, *settings) else None
         if library is None or not input.numel():
             return _fallback(input, weight, bias, *settings)
         return forward(library, input, weight, bias, settings)  # pyright: ignore[reportArgumentType]
 
     def gradients(grad: Tensor, input: Tensor, weight: Tensor, *rest: Any) -> Gradients:
         *settings, wanted = rest
-        library = native_for(family, input, weight, grad) if takes(input, weight, settings[3]) else None
+        library = native_for(family, input, weight, grad) if takes(input, weight, *settings) else None
         if library is None or not input.numel():
             return _fallback_gradients(grad, input, weight, *settings, wanted)
         return backward(library, grad, input, weight, tuple(settings), wanted)  # pyright: ignore[reportArgumentType]
@@ -111,57 +112,42 @@ def _fallback_gradients(grad: Tensor, input: Tensor, weight: Tensor, *rest: Any)
     return input_grad, weight_grad.contiguous() if weight_grad is not None else None, bias_grad
 
 
+_BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
+
+
 def check_convolution(
-    library: Library, forward: Forward, backward: Backward, cases: Iterable[tuple[Any, ...]]
-) -> Iterator[Case]:
-    """Compare output and gradients with PyTorch's in float64.
+    library: Library,
+    forward: Forward | None,
+    backward: Backward,
+    cases: Iterable[tuple[Any, ...]],
+    *,
+    wanted: tuple[bool, bool, bool] = (True, True, True),
+    bounds: Mapping[torch.dtype, float] = MappingProxyType(_BOUNDS),
+) -> Iterator[Comparison]:
+    """Compare output and those gradients that are `wanted` with PyTorch's in float64.
 
     `cases`: input shape, kernel, stride, padding, dilation, groups and, where it is not that of the input, the number
     of output channels.
     """
     for shape, kernel, stride, padding, dilation, groups, *out in cases:
         settings: Any = stride, padding, dilation, groups
-        for dtype, bound in ((torch.float32, 2e-6), (torch.bfloat16, 1e-2)):
+        for dtype, bound in bounds.items():
             input = torch.randn(shape).to(dtype)
             weight = torch.randn(*(out or shape[1:2]), shape[1] // groups, *kernel).to(dtype)
             bias = torch.randn(weight.shape[0]).to(dtype)
-            truth = _fallback(input.double(), weight.double(), bias.double(), *settings)
+            true = input.double(), weight.double()
+            truth = _fallback(*true, bias.double(), *settings)
             grad = torch.randn_like(truth).to(dtype)
-            true_gradients = _fallback_gradients(
-                grad.double(), input.double(), weight.double(), *settings, [True] * 3
-            )
-            results = (
-                forward(library, input, weight, bias, settings),
-                *backward(library, grad, input, weight, settings, [True] * 3),
-            )
-            for name, result, true in zip(
-                ("output", "input gradient", "weight gradient", "bias gradient"),
-                results,
-                (truth, *true_gradients),
-                strict=True,
-            ):
-                assert result is not None
-                assert true is not None
-                text = f"{name}, {dtype}, input {shape}, kernel {kernel}, stride {stride}, groups {groups}"
-                yield Case(text, error_of(result, true), bound)
-
-
-def check_gradient_of_weight(
-    library: Library, backward: Backward, cases: Iterable[tuple[Any, ...]]
-) -> Iterator[Case]:
-    """Compare the weight gradient alone with PyTorch's in float64; `cases` as in `check_convolution`."""
-    for shape, kernel, stride, padding, dilation, groups, *out in cases:
-        settings: Any = stride, padding, dilation, groups
-        for dtype, bound in ((torch.float32, 2e-6), (torch.bfloat16, 1e-2)):
-            input = torch.randn(shape).to(dtype)
-            weight = torch.randn(*(out or shape[1:2]), shape[1] // groups, *kernel).to(dtype)
-            grad = torch.randn_like(_fallback(input.double(), weight.double(), None, *settings)).to(dtype)
-            wanted = [False, True, False]
-            true = _fallback_gradients(grad.double(), input.double(), weight.double(), *settings, wanted)[1]
-            result = backward(library, grad, input, weight, settings, wanted)[1]
-            assert result is not None
-            assert true is not None
-            text = (
-                f"weight gradient, {dtype}, input {shape}, kernel {kernel}, stride {stride}, groups {groups}"
-            )
-            yield Case(text, error_of(result, true), bound)
+            pairs = {}
+            if forward is not None:
+                pairs["output"] = forward(library, input, weight, bias, settings), truth
+            names = ("input gradient", "weight gradient", "bias gradient")
+            results = backward(library, grad, input, weight, settings, wanted)
+            true_gradients = _fallback_gradients(grad.double(), *true, *settings, wanted)
+            pairs |= dict(zip(names, zip(results, true_gradients, strict=True), strict=True))
+            for name, (result, truth) in pairs.items():
+                if result is not None and truth is not None:
+                    text = (
+                        f"{name}, {dtype}, input {shape}, kernel {kernel}, stride {stride}, groups {groups}"
+                    )
+                    yield Comparison(text, error_of(result, truth), bound)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from convscope.kernels.convolution_operator import Gradients, check_gradient_of_weight
+from convscope.kernels.convolution_operator import Gradients, check_convolution
 from convscope.kernels.layouts import channels_last, pointer
-from convscope.kernels.library import Library, Settings, convolution_of, declare, element_type
-from convscope.kernels.registry import Case, family
+from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
+from convscope.kernels.registry import Comparison, family
 
 __all__ = ["backward", "takes"]
 
 declare("dense_backward_weight", "pippp")
 
 
-def takes(input: Tensor, weight: Tensor, groups: int) -> bool:
+def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Return whether this is a convolution that every output channel sees whole."""
     return groups == 1
 
@@ -44,6 +43,6 @@ _CASES: tuple[tuple[Any, ...], ...] = (
 
 
 @family("dense")
-def check(library: Library) -> Iterator[Case]:
+def check(library: Library) -> Iterator[Comparison]:
     """Compare the kernel with float64 on small shapes."""
-    yield from check_gradient_of_weight(library, backward, _CASES)
+    yield from check_convolution(library, None, backward, _CASES, wanted=(False, True, False))

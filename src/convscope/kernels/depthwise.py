@@ -14,8 +14,8 @@ from torch import Tensor
 
 from convscope.kernels.convolution_operator import check_convolution, define_convolution
 from convscope.kernels.layouts import channels_last, empty_maps, pointer
-from convscope.kernels.library import Library, Settings, convolution_of, declare, element_type
-from convscope.kernels.registry import Case, family
+from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
+from convscope.kernels.registry import Comparison, family
 
 __all__ = ["depthwise_conv2d"]
 
@@ -25,7 +25,7 @@ declare("depthwise_backward_input", "pippp")
 declare("depthwise_backward_weight", "pippp")
 
 
-def takes(input: Tensor, weight: Tensor, groups: int) -> bool:
+def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Return whether this is the convolution that the kernels compute: one filter a channel."""
     return input.shape[1] == groups == weight.shape[0] and weight.shape[1] == 1
 
@@ -72,6 +72,6 @@ _CASES: tuple[tuple[tuple[int, ...], Any, Any, Any, Any], ...] = (
 
 
 @family("depthwise")
-def check(library: Library) -> Iterator[Case]:
+def check(library: Library) -> Iterator[Comparison]:
     """Compare the kernels with float64 on small shapes."""
     yield from check_convolution(library, forward, backward, [(*case, case[0][1]) for case in _CASES])

@@ -121,7 +121,8 @@ class Convolution(ctypes.Structure):
     ]
 
 
-Settings = tuple[Sequence[int], Sequence[int], Sequence[int], int]  # stride, padding, dilation, groups
+Pair = Sequence[int]
+Settings = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation, groups
 
 
 def convolution_of(

@@ -22,11 +22,11 @@ from convscope.files import make_folder, write_json
 from convscope.kernels.cpu import processor
 from convscope.kernels.library import Library, load, native
 
-__all__ = ["Case", "Verdict", "families", "family", "native_for", "self_test", "verdict"]
+__all__ = ["Comparison", "Verdict", "families", "family", "native_for", "self_test", "verdict"]
 
 
 @dataclass(frozen=True)
-class Case:
+class Comparison:
     """One comparison: what was run, how far off it was, relative to the largest value, and how far it may be."""
 
     name: str
@@ -54,7 +54,7 @@ class Verdict:
         return asdict(self)
 
 
-Check = Callable[[Library], Iterator[Case]]
+Check = Callable[[Library], Iterator[Comparison]]
 _CHECKS: dict[str, Check] = {}
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convscope.kernels import dense, depthwise
+from convscope.kernels import dense, depthwise, winograd
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.convolution_operator import Gradients, define_operator
 from convscope.kernels.layouts import channels_last
@@ -30,15 +30,18 @@ aten = torch.ops.aten
 
 
 class Route(NamedTuple):
-    """One way to compute a pass, and the cases that it takes."""
+    """One way to compute a pass, the cases that it takes, and those that the rule gives it."""
 
     takes: Callable[[Case, Operands], bool]
     run: Callable[[Operands], Tensor]
+    worth: Callable[[Case], bool] = lambda case: True
 
 
 def _native(family: Any, passing: str) -> Route:
+    """Return the route through a kernel family: a module with `takes`, `worth`, `forward` and `backward`."""
+
     def takes(case: Case, o: Operands) -> bool:
-        return family.takes(o.input, o.weight, case.groups) and _library(family, o) is not None
+        return family.takes(o.input, o.weight, *o.settings) and _library(family, o) is not None
 
     def run(o: Operands) -> Tensor:
         library = _library(family, o)
@@ -47,7 +50,7 @@ def _native(family: Any, passing: str) -> Route:
         wanted = [passing == "backward_input", passing == "backward_weight", False]
         return family.backward(library, o.grad, o.input, o.weight, o.settings, wanted)[wanted.index(True)]
 
-    return Route(takes, run)
+    return Route(takes, run, getattr(family, "worth", lambda case: True))
 
 
 def _library(family: Any, o: Operands) -> Any:
@@ -100,18 +103,25 @@ def _torch_routes(passing: str) -> dict[str, Route]:
     return routes
 
 
-# For each pass the routes, the preferred first: the rule where nothing was measured.
-_ROUTES: dict[str, dict[str, Route]] = {
-    passing: {"depthwise": _native(depthwise, passing), **_torch_routes(passing)} for passing in PASSES
-}
-_ROUTES["backward_weight"] = {"dense": _native(dense, "backward_weight"), **_ROUTES["backward_weight"]}
+def _routes(passing: str) -> dict[str, Route]:
+    """Return the routes of a pass, the preferred first: the rule where nothing was measured."""
+    own = {"depthwise": depthwise}
+    if passing == "backward_weight":
+        own |= {"dense": dense}
+    else:
+        own |= {"winograd": winograd}
+    return {**{name: _native(family, passing) for name, family in own.items()}, **_torch_routes(passing)}
+
+
+_ROUTES = {passing: _routes(passing) for passing in PASSES}
 _CHOSEN: dict[Case, str] = {}
 _RECORDED: list[dict[Case, Operands]] = []
 
 
 def candidates(case: Case, operands: Operands) -> list[str]:
     """Return the names of the routes that take a case, the rule's choice first."""
-    return [name for name, route in _ROUTES[case.passing].items() if route.takes(case, operands)]
+    routes = {name: route for name, route in _ROUTES[case.passing].items() if route.takes(case, operands)}
+    return sorted(routes, key=lambda name: not routes[name].worth(case))  # sorting keeps the order of equals
 
 
 def choose(case: Case, operands: Operands) -> str:

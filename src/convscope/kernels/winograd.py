@@ -1,0 +1,77 @@
+"""3x3 convolutions of stride 1 in a quarter of the multiplications: Winograd's F(4x4, 3x3), output and input gradient.
+
+The same sums in another order: the result is off by some 1e-6 of the largest value, a few times as much as a direct
+sum's (docs/kernels.md). Float32 only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope.kernels.cases import Case
+from convscope.kernels.convolution_operator import Gradients, check_convolution
+from convscope.kernels.layouts import channels_last, empty_maps, pointer
+from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare
+from convscope.kernels.registry import Comparison, family
+
+__all__ = ["backward", "forward", "takes"]
+
+declare("winograd_forward", "ppppp")
+declare("winograd_backward_input", "pppp")
+
+
+def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
+    """Return whether this is a convolution that the kernels compute."""
+    return (
+        groups == 1
+        and tuple(weight.shape[2:]) == (3, 3)
+        and tuple(stride) == tuple(dilation) == (1, 1)
+        and input.dtype == torch.float32
+    )
+
+
+def worth(case: Case) -> bool:
+    """Return whether the tiles are enough to make up for the weights' transform."""
+    batch, channels, height, width = case.input
+    tiles = batch * -(-height // 4) * -(-width // 4)
+    return tiles >= 48 and min(channels, case.weight[0]) >= 16
+
+
+def forward(
+    library: Library, input: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings
+) -> Tensor:
+    """Return the convolution's output, channels-last."""
+    call, shape = convolution_of(input, weight, settings)
+    input, weight = channels_last(input), weight.contiguous()
+    output = empty_maps(input, shape)
+    library.winograd_forward(call, pointer(input), pointer(weight), pointer(bias), pointer(output))
+    return output
+
+
+def backward(
+    library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings, wanted: Sequence[bool]
+) -> Gradients:
+    """Return the input's gradient; the others are computed elsewhere."""
+    call, _ = convolution_of(input, weight, settings)
+    grad, weight, grad_input = channels_last(grad), weight.contiguous(), empty_maps(input, input.shape)
+    library.winograd_backward_input(call, pointer(grad), pointer(weight), pointer(grad_input))
+    return grad_input, None, None
+
+
+# (batch, channels, height, width), kernel, stride, padding, dilation, groups, output channels
+_CASES: tuple[tuple[Any, ...], ...] = (
+    ((2, 19, 9, 11), (3, 3), (1, 1), (1, 1), (1, 1), 1, 37),
+    ((1, 8, 17, 8), (3, 3), (1, 1), (0, 2), (1, 1), 1, 64),
+    ((5, 40, 7, 7), (3, 3), (1, 1), (1, 1), (1, 1), 1, 9),
+)
+
+
+@family("winograd")
+def check(library: Library) -> Iterator[Comparison]:
+    """Compare the kernels with float64 on small shapes."""
+    bounds, wanted = {torch.float32: 1e-5}, (True, False, False)
+    yield from check_convolution(library, forward, backward, _CASES, wanted=wanted, bounds=bounds)
