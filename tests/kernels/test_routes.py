@@ -37,7 +37,7 @@ def random_operands(seed, dtype, groups=1):
     ins, outs = rng.choice(((4, 8), (5, 2), (16, 24), (40, 70), (9, 33)))
     shape, weight_shape, settings = random_convolution(rng, groups, ins, outs)
     input = lay_out(torch.randn(shape).to(dtype), rng.choice(("contiguous", "channels_last", "sliced")))
-    return input, torch.randn(weight_shape).to(dtype), tuple(tuple(each) for each in settings[:3]) + (groups,)
+    return input, torch.randn(weight_shape).to(dtype), (*map(tuple, settings[:3]), groups)
 
 
 @pytest.mark.parametrize("seed", range(60))

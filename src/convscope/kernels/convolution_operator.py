@@ -16,7 +16,6 @@ from convscope.kernels.registry import Comparison, native_for
 __all__ = [
     "Gradients",
     "check_convolution",
-    "check_gradient_of_weight",
     "define_convolution",
     "define_operator",
 ]
