@@ -21,7 +21,7 @@ __all__ = ["deformable_backward", "deformable_forward"]
 declare("deformable_read", "plllpppp")
 declare("deformable_backward", "plllppppppp")
 
-_PATCH_ELEMENTS = 2**18  # of the patches of each thread that are held at once: 1 MiB
+_PATCH_ELEMENTS = 2**20  # of the patches of all threads that are held at once, at least: 4 MiB
 
 
 class _Call:
