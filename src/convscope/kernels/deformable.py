@@ -245,26 +245,17 @@ def check(library: Library) -> Iterator[Case]:
             ]
             input, weight, offset, mask, bias = (each.to(dtype) for each in operands)
             grad = torch.randn(shape[0], weight_shape[0], *sizes).to(dtype)
-            doubles = [each.double() for each in (grad, input, weight, offset, mask)]
-            truth, *gradients = _by_definition(*doubles, settings)
+            truth, *gradients = _by_definition(
+                grad.double(), input.double(), weight.double(), offset.double(), mask.double(), settings
+            )
             if biased:
                 truth = truth + bias.double()[:, None, None]
             operands = input, weight, offset, mask, bias
             output = deformable_forward(library, *operands, settings)
             found = deformable_backward(library, grad, *operands, settings)
-            for name, result, wanted in zip(
-                (
-                    "output",
-                    "input gradient",
-                    "weight gradient",
-                    "offset gradient",
-                    "mask gradient",
-                    "bias gradient",
-                ),
-                (output, *found),
-                (truth, *gradients),
-                strict=True,
-            ):
+            names = "output", *(f"{each} gradient" for each in ("input", "weight", "offset", "mask", "bias"))
+            results, truths = (output, *found), (truth, *gradients)
+            for name, result, true in zip(names, results, truths, strict=True):
                 if result is not None:
                     text = f"{name}, {dtype}, input {shape}, weight {weight_shape}, offset groups {offset_groups}"
-                    yield Case(text, error_of(result, wanted), bound)
+                    yield Case(text, error_of(result, true), bound)

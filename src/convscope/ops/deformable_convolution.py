@@ -239,8 +239,10 @@ def _empty_gradients(_: Tensor, *operands: Any) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(operand) for operand in operands[:5])
 
 
-def _forward_on_cpu(input: Tensor, *rest: Any) -> Tensor:
-    tensors, settings = (input, *rest[:4]), rest[4:]
+def _forward_on_cpu(
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *settings: Any
+) -> Tensor:
+    tensors = input, weight, offset, mask, bias
     library = native_for("deformable", *tensors)
     if library is None or not all(each.numel() for each in tensors[:3]):
         return _forward(*tensors, *settings)
@@ -248,8 +250,10 @@ def _forward_on_cpu(input: Tensor, *rest: Any) -> Tensor:
     return _as_laid_out(output, _empty_output(*tensors))
 
 
-def _backward_on_cpu(grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    tensors, settings = rest[:5], rest[5:]
+def _backward_on_cpu(
+    grad: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *settings: Any
+) -> tuple[Tensor, ...]:
+    tensors = input, weight, offset, mask, bias
     library = native_for("deformable", grad, *tensors)
     if library is None or not all(each.numel() for each in tensors[:3]):
         return _backward(grad, *tensors, *settings)
