@@ -3,10 +3,11 @@
 from convscope.kernels.batch_norm import batch_norm_act
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.cpu import Processor, processor
+from convscope.kernels.deformable import deformable_backward, deformable_forward
 from convscope.kernels.depthwise import depthwise_conv2d
 from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
-from convscope.kernels.registry import Comparison, Verdict, families, self_test, verdict
+from convscope.kernels.registry import Comparison, Verdict, families, native_for, self_test, verdict
 from convscope.kernels.routes import conv2d, recording
 from convscope.kernels.tuning import Timing, time_routes, tune
 
@@ -22,9 +23,12 @@ __all__ = [
     "batch_norm_act",
     "channels_last",
     "conv2d",
+    "deformable_backward",
+    "deformable_forward",
     "depthwise_conv2d",
     "families",
     "load",
+    "native_for",
     "processor",
     "recording",
     "self_test",

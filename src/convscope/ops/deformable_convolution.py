@@ -1,8 +1,9 @@
 """Deformable convolution, v1 and v2: each tap of the kernel reads where an offset moves it, between the pixels.
 
 The operator is `convscope::deform_conv2d`, with the schema of torchvision's, and `convscope::deform_conv2d_backward`
-for its gradients. Both are computed here from torch's operations, in chunks of output positions: the patches that a
-chunk's kernels read, moved, are one `embedding_bag` (4 pixels a tap, weighted), which a matrix product follows.
+for its gradients. For float32 and bfloat16 on the CPU the native kernels compute (`kernels.deformable`). The others are
+computed here from torch's operations, in chunks of output positions: the patches that a chunk's kernels read, moved,
+are one `embedding_bag` (4 pixels a tap, weighted), which a matrix product follows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.autograd import forward_ad
 
 from convscope.errors import ShapeError, UsageError
 from convscope.geometry import Padding, Windows, check_groups
+from convscope.kernels import deformable_backward, deformable_forward, native_for
 from convscope.ops.deformed_patches import DeformedPatches, DeformedSettings
 from convscope.ops.plan import Sizes, plan_axes
 
@@ -237,6 +239,36 @@ def _empty_gradients(_: Tensor, *operands: Any) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(operand) for operand in operands[:5])
 
 
+def _forward_on_cpu(
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *settings: Any
+) -> Tensor:
+    tensors = input, weight, offset, mask, bias
+    library = native_for("deformable", *tensors)
+    if library is None or not all(each.numel() for each in tensors[:3]):
+        return _forward(*tensors, *settings)
+    output = deformable_forward(library, *tensors, settings)
+    return _as_laid_out(output, _empty_output(*tensors))
+
+
+def _backward_on_cpu(
+    grad: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *settings: Any
+) -> tuple[Tensor, ...]:
+    tensors = input, weight, offset, mask, bias
+    library = native_for("deformable", grad, *tensors)
+    if library is None or not all(each.numel() for each in tensors[:3]):
+        return _backward(grad, *tensors, *settings)
+    found = deformable_backward(library, grad, *tensors, settings)
+    return tuple(
+        place if gradient is None else _as_laid_out(gradient, place)
+        for gradient, place in zip(found, _empty_gradients(grad, *tensors), strict=True)
+    )
+
+
+def _as_laid_out(result: Tensor, place: Tensor) -> Tensor:
+    """Return the result in the type and layout of `place`, there if it is not already."""
+    return result if (result.dtype, result.stride()) == (place.dtype, place.stride()) else place.copy_(result)
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:5])
     ctx.settings = inputs[5:]
@@ -258,7 +290,9 @@ _LIBRARY.define(f"deform_conv2d({_TENSORS}, {_NUMBERS}) -> Tensor")
 _LIBRARY.define(
     f"deform_conv2d_backward(Tensor grad, {_TENSORS}, {_NUMBERS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-# Made of torch's operations, it runs on every device that has those; tried on CPU only.
+_LIBRARY.impl("deform_conv2d", _forward_on_cpu, "CPU")
+_LIBRARY.impl("deform_conv2d_backward", _backward_on_cpu, "CPU")
+# Made of torch's operations, these run on every device that has those; tried on CPU only.
 _LIBRARY.impl("deform_conv2d", _forward, "CompositeExplicitAutograd")
 _LIBRARY.impl("deform_conv2d", _empty_output, "Meta")
 _LIBRARY.impl("deform_conv2d_backward", _backward, "CompositeExplicitAutograd")
