@@ -2,6 +2,7 @@
 
 from convscope.kernels.cpu import Processor, processor
 from convscope.kernels.depthwise import depthwise_conv2d
+from convscope.kernels.grouped import grouped_conv2d
 from convscope.kernels.library import Library, load
 from convscope.kernels.registry import Case, Verdict, families, self_test, verdict
 
@@ -12,6 +13,7 @@ __all__ = [
     "Verdict",
     "depthwise_conv2d",
     "families",
+    "grouped_conv2d",
     "load",
     "processor",
     "self_test",

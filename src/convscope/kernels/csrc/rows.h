@@ -71,10 +71,11 @@ template <class T>
 class Rows {
  public:
   // Columns [first_column, first_column + columns) of rows from `next` on, of which the last `capacity` are kept.
+  // The lanes of the planes are the channels from `channel` on, or those that `order` names (-1: zeros).
   Rows(float* data, const T* image, const Image& shape, int64_t channel, int64_t planes, int64_t first_column,
-       int64_t columns, int64_t next, int64_t capacity)
+       int64_t columns, int64_t next, int64_t capacity, const int64_t* order = nullptr)
       : data_(data), image_(image), shape_(shape), channel_(channel), planes_(planes), first_column_(first_column),
-        columns_(columns), pitch_(pitch(columns)), next_(next), capacity_(capacity) {}
+        columns_(columns), pitch_(pitch(columns)), next_(next), capacity_(capacity), order_(order) {}
 
   // Odd, so that planes do not fall on the same lines of the first-level cache.
   static int64_t pitch(int64_t columns) { return (columns | 1) * kLanes; }
@@ -103,7 +104,14 @@ class Rows {
       std::fill(to + p * pitch_, to + p * pitch_ + first * kLanes, 0.f);
       std::fill(to + p * pitch_ + last * kLanes, to + p * pitch_ + columns_ * kLanes, 0.f);
     }
-    const T* from = image_ + (index * shape_.width + first_column_ + first) * shape_.channels + channel_;
+    const T* from = image_ + (index * shape_.width + first_column_ + first) * shape_.channels;
+    if (order_) {
+      for (int64_t x = first; x < last; ++x, from += shape_.channels)
+        for (int64_t lane = 0; lane < planes_ * kLanes; ++lane)
+          to[lane / kLanes * pitch_ + x * kLanes + lane % kLanes] = order_[lane] < 0 ? 0.f : to_float(from[order_[lane]]);
+      return;
+    }
+    from += channel_;
     const int64_t whole = std::min(planes_, (shape_.channels - channel_) / kLanes);
     for (int64_t x = first; x < last; ++x, from += shape_.channels) {
       for (int64_t p = 0; p < whole; ++p) store(to + p * pitch_ + x * kLanes, load(from + p * kLanes));
@@ -117,6 +125,7 @@ class Rows {
   const T* image_;
   Image shape_;
   int64_t channel_, planes_, first_column_, columns_, pitch_, next_, capacity_;
+  const int64_t* order_;
 };
 
 // How a kernel's work is cut up: images x strips of rows x groups of channel vectors, enough of them for all threads.
