@@ -5,6 +5,7 @@ from convscope.kernels.depthwise import depthwise_conv2d
 from convscope.kernels.grouped import grouped_conv2d
 from convscope.kernels.library import Library, load
 from convscope.kernels.registry import Case, Verdict, families, self_test, verdict
+from convscope.kernels.stem import stem_conv2d
 
 __all__ = [
     "Case",
@@ -17,5 +18,6 @@ __all__ = [
     "load",
     "processor",
     "self_test",
+    "stem_conv2d",
     "verdict",
 ]

@@ -30,19 +30,25 @@ std::vector<float> pack_weights(const T* weight, const Convolution& c, const Way
                                 const Axis& columns) {
   const Channels& each = way.channels;
   const int64_t taps = rows.taps.size() * columns.taps.size();
-  std::vector<float> packed(ceil_divide(way.out.channels, kLanes) * each.in * taps * kLanes, 0.f);
-  for (int64_t channel = 0; channel < way.out.channels; ++channel) {
-    float* to = packed.data() + channel / kLanes * kLanes * each.in * taps + channel % kLanes;
+  const int64_t planes = ceil_divide(way.out.channels, kLanes);
+  std::vector<float> packed(planes * each.in * taps * kLanes, 0.f);
+  float* to = packed.data();
+  for (int64_t plane = 0; plane < planes; ++plane)
     for (int64_t i = 0; i < each.in; ++i) {
-      const int64_t filter = way.backward ? (channel / each.out * each.in + i) * each.out + channel % each.out
-                                          : channel * each.in + i;
+      const int lanes = int(std::min<int64_t>(kLanes, way.out.channels - plane * kLanes));
+      const T* filters[kLanes];
+      for (int lane = 0; lane < lanes; ++lane) {
+        const int64_t channel = plane * kLanes + lane;
+        const int64_t filter = way.backward ? (channel / each.out * each.in + i) * each.out + channel % each.out
+                                            : channel * each.in + i;
+        filters[lane] = weight + filter * c.kernel[0] * c.kernel[1];
+      }
       for (int64_t y : rows.taps)
         for (int64_t x : columns.taps) {
-          *to = to_float(weight[(filter * c.kernel[0] + y) * c.kernel[1] + x]);
+          for (int lane = 0; lane < lanes; ++lane) to[lane] = to_float(filters[lane][y * c.kernel[1] + x]);
           to += kLanes;
         }
     }
-  }
   return packed;
 }
 
@@ -55,11 +61,11 @@ struct Taps {
 
 // Adds the taps of `kTile` outputs side by side. Where the window is known, a pixel is loaded once for all of them.
 template <int kSpread, int kTile, int kColumns, int kStep>
-inline void add_taps(const Taps& t, int64_t offset, Vector* sums) {
+CONVSCOPE_INLINE void add_taps(const Taps& t, int64_t offset, Vector* sums) {
   const float* weights = t.weights;
   const float* const* pixels = t.pixels;
   for (int64_t load_index = 0; load_index < t.loads; ++load_index, pixels += t.rows)
-    each<kHeld<kSpread>>([&](auto channel) {
+    each<kHeld<kSpread>>([&](auto channel) __attribute__((always_inline)) {
       for (int64_t y = 0; y < t.rows; ++y, weights += kColumns * kLanes) {
         const float* row = pixels[y] + offset;
         Vector weight[kColumns];
@@ -77,11 +83,11 @@ inline void add_taps(const Taps& t, int64_t offset, Vector* sums) {
 }
 
 template <int kSpread, int kTile>
-inline void add_any_taps(const Taps& t, int64_t offset, Vector* sums) {
+CONVSCOPE_INLINE void add_any_taps(const Taps& t, int64_t offset, Vector* sums) {
   const float* weights = t.weights;
   const float* const* pixels = t.pixels;
   for (int64_t load_index = 0; load_index < t.loads; ++load_index, pixels += t.rows)
-    each<kHeld<kSpread>>([&](auto channel) {
+    each<kHeld<kSpread>>([&](auto channel) __attribute__((always_inline)) {
       for (int64_t y = 0; y < t.rows; ++y)
         for (int64_t x = 0; x < t.columns; ++x, weights += kLanes) {
           const float* from = pixels[y] + offset + x * t.spacing;
@@ -96,7 +102,7 @@ inline void add_any_taps(const Taps& t, int64_t offset, Vector* sums) {
 template <int kSpread, int kColumns, int kStep, class T>
 void sum_row(const Taps& t, Vector start, T* output, int64_t output_step, int64_t width, int channels) {
   int64_t offset = 0;
-  const auto tile = [&](auto size) {
+  const auto tile = [&](auto size) __attribute__((always_inline)) {
     constexpr int kTile = decltype(size)::value;
     Vector sums[kTile];
 #pragma GCC unroll 8
@@ -126,12 +132,15 @@ RowSum<T> choose_row_sum(const Axis& columns) {
       case 1: return sum_row<kSpread, 1, 1, T>;
       case 2: return sum_row<kSpread, 2, 1, T>;
       case 3: return sum_row<kSpread, 3, 1, T>;
+    }
+  if (columns.spacing == 1 && columns.step == 2 && columns.taps.size() == 3) return sum_row<kSpread, 3, 2, T>;
+  if constexpr (kSpread > 1) return sum_row<kSpread, 0, 0, T>;  // larger windows are rare in groups, and slow to compile
+  if (columns.spacing == 1 && columns.step == 1) switch (columns.taps.size()) {
       case 4: return sum_row<kSpread, 4, 1, T>;
       case 5: return sum_row<kSpread, 5, 1, T>;
       case 7: return sum_row<kSpread, 7, 1, T>;
     }
   if (columns.spacing == 1 && columns.step == 2) switch (columns.taps.size()) {
-      case 3: return sum_row<kSpread, 3, 2, T>;
       case 5: return sum_row<kSpread, 5, 2, T>;
       case 7: return sum_row<kSpread, 7, 2, T>;
     }
@@ -177,7 +186,8 @@ void correlate(const Convolution& c, const Way& way, const T* input, const T* we
     for (const Axis& x : way.columns) phases.emplace_back(c, way, y, x, weight);
   const int64_t capacity = std::max<int64_t>(1, window.size()), loads = channels.loads();
   const int64_t row_bytes = Rows<T>::size(1, columns.size(), capacity) * sizeof(float);
-  const Cut cut(c.batch, out.height, out.channels, channels.bytes_per_plane(row_bytes), c.threads);
+  const int64_t weight_bytes = channels.in * c.kernel[0] * c.kernel[1] * kLanes * sizeof(float);
+  const Cut cut(c.batch, out.height, out.channels, channels.bytes_per_plane(row_bytes) + weight_bytes, c.threads);
   share_out(cut.count(), int(c.threads), [&](int64_t begin, int64_t end, int) {
     std::vector<const float*> pixels(loads * capacity), first_plane(capacity);
     const int64_t pitch = Rows<T>::pitch(columns.size());

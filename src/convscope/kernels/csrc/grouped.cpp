@@ -20,7 +20,7 @@ void add_products(const Meeting& m, const float* const* pixels, int64_t load_ste
     const float* grad = m.grads[r];
     for (int64_t x = 0; x < m.width; ++x, grad += kLanes) {
       const Vector g = load(grad);
-      each<kChannels>([&](auto channel) {
+      each<kChannels>([&](auto channel) __attribute__((always_inline)) {
         constexpr int kLoad = channel() / kHeld<kSpread>, kChannel = channel() % kHeld<kSpread>;
 #pragma GCC unroll 4
         for (int k = 0; k < kColumns; ++k)
@@ -96,7 +96,7 @@ CONVSCOPE_API void convscope_grouped_backward_weight(const Convolution* c, int t
     using T = std::remove_pointer_t<decltype(of)>;
     const int spread = Channels(c->in_channels / c->groups, c->out_channels / c->groups, c->out_channels).spread;
     with_spread(spread, [&](auto constant) {
-      weight_gradient(*c, 1, ceil_divide(32, c->out_width), static_cast<const T*>(input), static_cast<const T*>(grad),
+      weight_gradient(*c, 1, ceil_divide(64, c->out_width), static_cast<const T*>(input), static_cast<const T*>(grad),
                       static_cast<T*>(grad_weight), [&](const Meeting& m) { add_meeting<constant()>(*c, m); });
     });
   });

@@ -128,12 +128,13 @@ class Rows {
   const int64_t* order_;
 };
 
-// How a kernel's work is cut up: images x strips of rows x groups of channel vectors, enough of them for all threads.
+// How a kernel's work is cut up: groups of channel vectors x images x strips of rows, enough of them for all threads.
+// All images of a group come one after the other: its weights, or the sums of their gradients, stay in the cache.
 struct Cut {
   int64_t batch, strips, strip_height, groups, group_planes, planes;
   int64_t count() const { return batch * strips * groups; }
 
-  // `bytes_per_plane`: of the rows that one vector of channels keeps at hand.
+  // `bytes_per_plane`: of the rows, weights and sums that one vector of channels keeps at hand.
   Cut(int64_t batch, int64_t height, int64_t channels, int64_t bytes_per_plane, int64_t threads)
       : batch(batch), planes(ceil_divide(channels, kLanes)) {
     const int64_t line = std::max(1, 16 / kLanes);  // vectors in a cache line of floats
@@ -151,8 +152,8 @@ struct Cut {
     int64_t image, first_row, last_row, plane, planes;
   };
   Item item(int64_t index, int64_t height) const {
-    const int64_t group = index % groups, strip = index / groups % strips;
-    return {index / groups / strips, strip * strip_height, std::min(height, (strip + 1) * strip_height),
+    const int64_t group = index / (batch * strips), strip = index % strips;
+    return {index / strips % batch, strip * strip_height, std::min(height, (strip + 1) * strip_height),
             group * group_planes, std::min(group_planes, planes - group * group_planes)};
   }
 };

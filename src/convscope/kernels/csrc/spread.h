@@ -17,7 +17,7 @@ struct Channels {
   std::vector<int64_t> order;  // of the input channels in the rows, where they are not read as they lie
 
   // `total`: output channels of all groups.
-  Channels(int64_t in, int64_t out, int64_t total) : in(in), out(out), spread(choose(in, out)) {
+  Channels(int64_t in, int64_t out, int64_t total) : in(in), out(out), spread(choose(in, out, total)) {
     if (spread > 1 || in * out == 1) return;
     const int64_t planes = ceil_divide(total, kLanes);
     for (int64_t p = 0; p < planes; ++p)
@@ -51,8 +51,9 @@ struct Channels {
   }
 
  private:
-  static int choose(int64_t in, int64_t out) {
-    if (out % kLanes == 0) return kLanes;
+  static int choose(int64_t in, int64_t out, int64_t total) {
+    if (in * out == 1) return 1;
+    if (out % kLanes == 0 || out == total) return kLanes;
     return in == out && kLanes % in == 0 ? int(in) : 1;
   }
 };
@@ -70,13 +71,13 @@ void with_spread(int spread, Body&& body) {
 }
 
 template <int kSpread, int kChannel, int... kLane>
-inline Vector permute(Vector from, std::integer_sequence<int, kLane...>) {
+CONVSCOPE_INLINE Vector permute(Vector from, std::integer_sequence<int, kLane...>) {
   return Vector{from[kLane / kSpread * kSpread + kChannel]...};
 }
 
 // One input channel of a load for every lane.
 template <int kSpread, int kChannel>
-inline Vector fetch(const float* from) {
+CONVSCOPE_INLINE Vector fetch(const float* from) {
   if constexpr (kSpread == 1) return load(from);
   else if constexpr (kSpread == kLanes) return broadcast(*from);
   else return permute<kSpread, kChannel>(load(from), std::make_integer_sequence<int, kLanes>());
@@ -88,11 +89,11 @@ constexpr int kHeld = kSpread == kLanes ? 1 : kSpread;
 
 // Calls body(constant) for the channels 0 to kCount - 1.
 template <class Body, int... kChannel>
-inline void each_of(Body&& body, std::integer_sequence<int, kChannel...>) {
+CONVSCOPE_INLINE void each_of(Body&& body, std::integer_sequence<int, kChannel...>) {
   (body(std::integral_constant<int, kChannel>()), ...);
 }
 template <int kCount, class Body>
-inline void each(Body&& body) {
+CONVSCOPE_INLINE void each(Body&& body) {
   each_of(body, std::make_integer_sequence<int, kCount>());
 }
 

@@ -28,8 +28,9 @@ void weight_gradient(const Convolution& c, int64_t vectors, int64_t rows, const 
   const int64_t capacity = (rows - 1) * c.stride[0] + row_axis.last_tap() + 1;
   const int64_t row_bytes = channels.bytes_per_plane(Rows<T>::size(1, columns, capacity) * sizeof(float)) +
                             Rows<T>::size(1, out.width, rows) * sizeof(float);
-  const Cut cut(c.batch, out.height, out.channels, row_bytes, c.threads);
-  const int64_t plane_sums = channels.in * taps * kLanes, size = cut.planes * plane_sums;
+  const int64_t plane_sums = channels.in * taps * kLanes;
+  const Cut cut(c.batch, out.height, out.channels, row_bytes + plane_sums * sizeof(float), c.threads);
+  const int64_t size = cut.planes * plane_sums;
   std::vector<float> shares(size * c.threads, 0.f);
   share_out(cut.count(), int(c.threads), [&](int64_t begin, int64_t end, int thread) {
     std::vector<const float*> pixels(loads * c.kernel[0] * rows), grads(vectors * rows);
