@@ -6,7 +6,7 @@ import pytest
 import torch
 from random_convolutions import check_operator
 
-from convscope.kernels import stem_conv2d, load, verdict
+from convscope.kernels import load, stem_conv2d, verdict
 
 BATCH = 25  # settings a test
 
@@ -39,7 +39,9 @@ def test_gradient_does_not_depend_on_threads():
 
     def gradient(threads):
         torch.set_num_threads(threads)
-        (result,) = torch.autograd.grad(stem_conv2d(input, weight, None, [1, 1], [1, 1], [1, 1], 1).sum(), weight)
+        (result,) = torch.autograd.grad(
+            stem_conv2d(input, weight, None, [1, 1], [1, 1], [1, 1], 1).sum(), weight
+        )
         return result
 
     threads = torch.get_num_threads()

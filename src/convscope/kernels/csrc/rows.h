@@ -113,12 +113,25 @@ class Rows {
     }
     from += channel_;
     const int64_t whole = std::min(planes_, (shape_.channels - channel_) / kLanes);
-    for (int64_t x = first; x < last; ++x, from += shape_.channels) {
-      for (int64_t p = 0; p < whole; ++p) store(to + p * pitch_ + x * kLanes, load(from + p * kLanes));
-      if (whole < planes_)
-        store(to + whole * pitch_ + x * kLanes,
-              load_first(from + whole * kLanes, int(shape_.channels - channel_ - whole * kLanes)));
+    int64_t x = first;
+    for (; x + 4 <= last; x += 4, from += 4 * shape_.channels) read_pixels<4>(from, to + x * kLanes, whole);
+    for (; x < last; ++x, from += shape_.channels) read_pixels<1>(from, to + x * kLanes, whole);
+  }
+
+  // Several side by side: then more of the loads that miss the cache are under way at once.
+  template <int kCount>
+  void read_pixels(const T* from, float* to, int64_t whole) const {
+    for (int64_t p = 0; p < whole; ++p) {
+      Vector pixels[kCount];
+#pragma GCC unroll 4
+      for (int i = 0; i < kCount; ++i) pixels[i] = load(from + i * shape_.channels + p * kLanes);
+#pragma GCC unroll 4
+      for (int i = 0; i < kCount; ++i) store(to + p * pitch_ + i * kLanes, pixels[i]);
     }
+    if (whole == planes_) return;
+    const int left = int(shape_.channels - channel_ - whole * kLanes);
+    for (int i = 0; i < kCount; ++i)
+      store(to + whole * pitch_ + i * kLanes, load_first(from + i * shape_.channels + whole * kLanes, left));
   }
 
   float* data_;
