@@ -52,7 +52,7 @@ std::vector<float> pack_weights(const T* weight, const Convolution& c, const Way
   return packed;
 }
 
-// What a tile of outputs reads: for each load and row of taps the first pixel, and the weights of one vector of outputs.
+// What a tile of outputs reads: for each load and row of taps the first pixel, and the weights of one output vector.
 struct Taps {
   const float* const* pixels;
   const float* weights;
@@ -134,7 +134,7 @@ RowSum<T> choose_row_sum(const Axis& columns) {
       case 3: return sum_row<kSpread, 3, 1, T>;
     }
   if (columns.spacing == 1 && columns.step == 2 && columns.taps.size() == 3) return sum_row<kSpread, 3, 2, T>;
-  if constexpr (kSpread > 1) return sum_row<kSpread, 0, 0, T>;  // larger windows are rare in groups, and slow to compile
+  if constexpr (kSpread > 1) return sum_row<kSpread, 0, 0, T>;  // larger ones are rare in groups, and slow to compile
   if (columns.spacing == 1 && columns.step == 1) switch (columns.taps.size()) {
       case 4: return sum_row<kSpread, 4, 1, T>;
       case 5: return sum_row<kSpread, 5, 1, T>;
@@ -187,7 +187,7 @@ void correlate(const Convolution& c, const Way& way, const T* input, const T* we
   const int64_t capacity = std::max<int64_t>(1, window.size()), loads = channels.loads();
   const int64_t row_bytes = Rows<T>::size(1, columns.size(), capacity) * sizeof(float);
   const int64_t weight_bytes = channels.in * c.kernel[0] * c.kernel[1] * kLanes * sizeof(float);
-  const Cut cut(c.batch, out.height, out.channels, channels.bytes_per_plane(row_bytes) + weight_bytes, c.threads);
+  const Cut cut(c.batch, out.height, out.channels, channels.bytes_per_plane(row_bytes), weight_bytes, c.threads);
   share_out(cut.count(), int(c.threads), [&](int64_t begin, int64_t end, int) {
     std::vector<const float*> pixels(loads * capacity), first_plane(capacity);
     const int64_t pitch = Rows<T>::pitch(columns.size());
@@ -217,7 +217,8 @@ void correlate(const Convolution& c, const Way& way, const T* input, const T* we
                 pixels[i * taps + k] = first_plane[k] + channels.offset(item.plane, plane, i, pitch) + shift;
             const int64_t all_taps = channels.in * taps * phase.columns.taps.size();
             const Taps t{pixels.data(), phase.weights.data() + channel * all_taps, loads, taps,
-                         int64_t(phase.columns.taps.size()), phase.columns.spacing * kLanes, phase.columns.step * kLanes};
+                         int64_t(phase.columns.taps.size()), phase.columns.spacing * kLanes,
+                         phase.columns.step * kLanes};
             T* to = output + item.image * out.size() + (y * out.width + phase.columns.start) * out.channels + channel;
             phase.sum(t, start, to, phase.columns.stride * out.channels,
                       ceil_divide(out.width - phase.columns.start, phase.columns.stride), count);

@@ -107,8 +107,10 @@ class Rows {
     const T* from = image_ + (index * shape_.width + first_column_ + first) * shape_.channels;
     if (order_) {
       for (int64_t x = first; x < last; ++x, from += shape_.channels)
-        for (int64_t lane = 0; lane < planes_ * kLanes; ++lane)
-          to[lane / kLanes * pitch_ + x * kLanes + lane % kLanes] = order_[lane] < 0 ? 0.f : to_float(from[order_[lane]]);
+        for (int64_t lane = 0; lane < planes_ * kLanes; ++lane) {
+          const float pixel = order_[lane] < 0 ? 0.f : to_float(from[order_[lane]]);
+          to[lane / kLanes * pitch_ + x * kLanes + lane % kLanes] = pixel;
+        }
       return;
     }
     from += channel_;
@@ -142,16 +144,20 @@ class Rows {
 };
 
 // How a kernel's work is cut up: groups of channel vectors x images x strips of rows, enough of them for all threads.
-// All images of a group come one after the other: its weights, or the sums of their gradients, stay in the cache.
+// Where what is kept from image to image (weights, or the sums of their gradients) is large, all images of a group come
+// one after the other and it stays in the cache; else the groups of an image do, and the image stays there.
 struct Cut {
+  static constexpr int64_t kCache = 192 << 10;  // of the second level, for one thread
   int64_t batch, strips, strip_height, groups, group_planes, planes;
+  bool images_inside;
   int64_t count() const { return batch * strips * groups; }
 
-  // `bytes_per_plane`: of the rows, weights and sums that one vector of channels keeps at hand.
-  Cut(int64_t batch, int64_t height, int64_t channels, int64_t bytes_per_plane, int64_t threads)
-      : batch(batch), planes(ceil_divide(channels, kLanes)) {
+  // Of one vector of channels: `row_bytes` that it has at hand, `kept_bytes` from image to image.
+  Cut(int64_t batch, int64_t height, int64_t channels, int64_t row_bytes, int64_t kept_bytes, int64_t threads)
+      : batch(batch), planes(ceil_divide(channels, kLanes)), images_inside(planes * kept_bytes > kCache) {
+    const int64_t bytes_per_plane = row_bytes + (images_inside ? kept_bytes : 0);
     const int64_t line = std::max(1, 16 / kLanes);  // vectors in a cache line of floats
-    const int64_t fitting = std::max<int64_t>(line, (192 << 10) / std::max<int64_t>(1, bytes_per_plane) / line * line);
+    const int64_t fitting = std::max<int64_t>(line, kCache / std::max<int64_t>(1, bytes_per_plane) / line * line);
     groups = ceil_divide(planes, fitting);
     group_planes = ceil_divide(ceil_divide(planes, groups), line) * line;
     groups = ceil_divide(planes, group_planes);
@@ -165,8 +171,9 @@ struct Cut {
     int64_t image, first_row, last_row, plane, planes;
   };
   Item item(int64_t index, int64_t height) const {
-    const int64_t group = index / (batch * strips), strip = index % strips;
-    return {index / strips % batch, strip * strip_height, std::min(height, (strip + 1) * strip_height),
+    const int64_t group = images_inside ? index / (batch * strips) : index % groups;
+    const int64_t part = images_inside ? index % (batch * strips) : index / groups, strip = part % strips;
+    return {part / strips, strip * strip_height, std::min(height, (strip + 1) * strip_height),
             group * group_planes, std::min(group_planes, planes - group * group_planes)};
   }
 };

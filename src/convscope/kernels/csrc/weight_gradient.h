@@ -1,5 +1,5 @@
-// The loop behind weight gradients: it brings rows of gradients and the rows of input that they meet to hand, keeps sums
-// for every thread and adds them up at the end. What is added at a time is the family's own.
+// The loop behind weight gradients: it brings rows of gradients and the rows of input that they meet to hand, keeps
+// sums for every thread and adds them up at the end. What is added at a time is the family's own.
 #pragma once
 
 #include "spread.h"
@@ -29,7 +29,7 @@ void weight_gradient(const Convolution& c, int64_t vectors, int64_t rows, const 
   const int64_t row_bytes = channels.bytes_per_plane(Rows<T>::size(1, columns, capacity) * sizeof(float)) +
                             Rows<T>::size(1, out.width, rows) * sizeof(float);
   const int64_t plane_sums = channels.in * taps * kLanes;
-  const Cut cut(c.batch, out.height, out.channels, row_bytes + plane_sums * sizeof(float), c.threads);
+  const Cut cut(c.batch, out.height, out.channels, row_bytes, plane_sums * sizeof(float), c.threads);
   const int64_t size = cut.planes * plane_sums;
   std::vector<float> shares(size * c.threads, 0.f);
   share_out(cut.count(), int(c.threads), [&](int64_t begin, int64_t end, int thread) {
