@@ -5,10 +5,12 @@ from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.cpu import Processor, processor
 from convscope.kernels.deformable import deformable_backward, deformable_forward
 from convscope.kernels.depthwise import depthwise_conv2d
+from convscope.kernels.grouped import grouped_conv2d
 from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
 from convscope.kernels.registry import Comparison, Verdict, families, native_for, self_test, verdict
 from convscope.kernels.routes import conv2d, recording
+from convscope.kernels.stem import stem_conv2d
 from convscope.kernels.tuning import Timing, time_routes, tune
 
 __all__ = [
@@ -27,11 +29,13 @@ __all__ = [
     "deformable_forward",
     "depthwise_conv2d",
     "families",
+    "grouped_conv2d",
     "load",
     "native_for",
     "processor",
     "recording",
     "self_test",
+    "stem_conv2d",
     "time_routes",
     "tune",
     "verdict",

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from convscope.kernels.cases import Case
 from convscope.kernels.convolution_operator import Gradients, check_convolution
 from convscope.kernels.layouts import channels_last, pointer
 from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
@@ -20,6 +21,11 @@ declare("dense_backward_weight", "pippp")
 def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Return whether this is a convolution that every output channel sees whole."""
     return groups == 1
+
+
+def worth(case: Case) -> bool:
+    """Return whether the kernel is faster than PyTorch's: with channels enough to fill its registers."""
+    return case.weight[1] >= 8
 
 
 def backward(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convscope.kernels import dense, depthwise, winograd
+from convscope.kernels import dense, depthwise, grouped, stem, winograd
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.convolution_operator import Gradients, define_operator
 from convscope.kernels.layouts import channels_last
@@ -105,9 +105,9 @@ def _torch_routes(passing: str) -> dict[str, Route]:
 
 def _routes(passing: str) -> dict[str, Route]:
     """Return the routes of a pass, the preferred first: the rule where nothing was measured."""
-    own = {"depthwise": depthwise}
+    own = {"depthwise": depthwise, "grouped": grouped}
     if passing == "backward_weight":
-        own |= {"dense": dense}
+        own |= {"stem": stem, "dense": dense}
     else:
         own |= {"winograd": winograd}
     return {**{name: _native(family, passing) for name, family in own.items()}, **_torch_routes(passing)}

@@ -71,10 +71,11 @@ template <class T>
 class Rows {
  public:
   // Columns [first_column, first_column + columns) of rows from `next` on, of which the last `capacity` are kept.
+  // The lanes of the planes are the channels from `channel` on, or those that `order` names (-1: zeros).
   Rows(float* data, const T* image, const Image& shape, int64_t channel, int64_t planes, int64_t first_column,
-       int64_t columns, int64_t next, int64_t capacity)
+       int64_t columns, int64_t next, int64_t capacity, const int64_t* order = nullptr)
       : data_(data), image_(image), shape_(shape), channel_(channel), planes_(planes), first_column_(first_column),
-        columns_(columns), pitch_(pitch(columns)), next_(next), capacity_(capacity) {}
+        columns_(columns), pitch_(pitch(columns)), next_(next), capacity_(capacity), order_(order) {}
 
   // Odd, so that planes do not fall on the same lines of the first-level cache.
   static int64_t pitch(int64_t columns) { return (columns | 1) * kLanes; }
@@ -103,32 +104,60 @@ class Rows {
       std::fill(to + p * pitch_, to + p * pitch_ + first * kLanes, 0.f);
       std::fill(to + p * pitch_ + last * kLanes, to + p * pitch_ + columns_ * kLanes, 0.f);
     }
-    const T* from = image_ + (index * shape_.width + first_column_ + first) * shape_.channels + channel_;
-    const int64_t whole = std::min(planes_, (shape_.channels - channel_) / kLanes);
-    for (int64_t x = first; x < last; ++x, from += shape_.channels) {
-      for (int64_t p = 0; p < whole; ++p) store(to + p * pitch_ + x * kLanes, load(from + p * kLanes));
-      if (whole < planes_)
-        store(to + whole * pitch_ + x * kLanes,
-              load_first(from + whole * kLanes, int(shape_.channels - channel_ - whole * kLanes)));
+    const T* from = image_ + (index * shape_.width + first_column_ + first) * shape_.channels;
+    if (order_) {
+      for (int64_t x = first; x < last; ++x, from += shape_.channels)
+        for (int64_t lane = 0; lane < planes_ * kLanes; ++lane) {
+          const float pixel = order_[lane] < 0 ? 0.f : to_float(from[order_[lane]]);
+          to[lane / kLanes * pitch_ + x * kLanes + lane % kLanes] = pixel;
+        }
+      return;
     }
+    from += channel_;
+    const int64_t whole = std::min(planes_, (shape_.channels - channel_) / kLanes);
+    int64_t x = first;
+    for (; x + 4 <= last; x += 4, from += 4 * shape_.channels) read_pixels<4>(from, to + x * kLanes, whole);
+    for (; x < last; ++x, from += shape_.channels) read_pixels<1>(from, to + x * kLanes, whole);
+  }
+
+  // Several side by side: then more of the loads that miss the cache are under way at once.
+  template <int kCount>
+  void read_pixels(const T* from, float* to, int64_t whole) const {
+    for (int64_t p = 0; p < whole; ++p) {
+      Vector pixels[kCount];
+#pragma GCC unroll 4
+      for (int i = 0; i < kCount; ++i) pixels[i] = load(from + i * shape_.channels + p * kLanes);
+#pragma GCC unroll 4
+      for (int i = 0; i < kCount; ++i) store(to + p * pitch_ + i * kLanes, pixels[i]);
+    }
+    if (whole == planes_) return;
+    const int left = int(shape_.channels - channel_ - whole * kLanes);
+    for (int i = 0; i < kCount; ++i)
+      store(to + whole * pitch_ + i * kLanes, load_first(from + i * shape_.channels + whole * kLanes, left));
   }
 
   float* data_;
   const T* image_;
   Image shape_;
   int64_t channel_, planes_, first_column_, columns_, pitch_, next_, capacity_;
+  const int64_t* order_;
 };
 
-// How a kernel's work is cut up: images x strips of rows x groups of channel vectors, enough of them for all threads.
+// How a kernel's work is cut up: groups of channel vectors x images x strips of rows, enough of them for all threads.
+// Where what is kept from image to image (weights, or the sums of their gradients) is large, all images of a group come
+// one after the other and it stays in the cache; else the groups of an image do, and the image stays there.
 struct Cut {
+  static constexpr int64_t kCache = 192 << 10;  // of the second level, for one thread
   int64_t batch, strips, strip_height, groups, group_planes, planes;
+  bool images_inside;
   int64_t count() const { return batch * strips * groups; }
 
-  // `bytes_per_plane`: of the rows that one vector of channels keeps at hand.
-  Cut(int64_t batch, int64_t height, int64_t channels, int64_t bytes_per_plane, int64_t threads)
-      : batch(batch), planes(ceil_divide(channels, kLanes)) {
+  // Of one vector of channels: `row_bytes` that it has at hand, `kept_bytes` from image to image.
+  Cut(int64_t batch, int64_t height, int64_t channels, int64_t row_bytes, int64_t kept_bytes, int64_t threads)
+      : batch(batch), planes(ceil_divide(channels, kLanes)), images_inside(planes * kept_bytes > kCache) {
+    const int64_t bytes_per_plane = row_bytes + (images_inside ? kept_bytes : 0);
     const int64_t line = std::max(1, 16 / kLanes);  // vectors in a cache line of floats
-    const int64_t fitting = std::max<int64_t>(line, (192 << 10) / std::max<int64_t>(1, bytes_per_plane) / line * line);
+    const int64_t fitting = std::max<int64_t>(line, kCache / std::max<int64_t>(1, bytes_per_plane) / line * line);
     groups = ceil_divide(planes, fitting);
     group_planes = ceil_divide(ceil_divide(planes, groups), line) * line;
     groups = ceil_divide(planes, group_planes);
@@ -142,8 +171,9 @@ struct Cut {
     int64_t image, first_row, last_row, plane, planes;
   };
   Item item(int64_t index, int64_t height) const {
-    const int64_t group = index % groups, strip = index / groups % strips;
-    return {index / groups / strips, strip * strip_height, std::min(height, (strip + 1) * strip_height),
+    const int64_t group = images_inside ? index / (batch * strips) : index % groups;
+    const int64_t part = images_inside ? index % (batch * strips) : index / groups, strip = part % strips;
+    return {part / strips, strip * strip_height, std::min(height, (strip + 1) * strip_height),
             group * group_planes, std::min(group_planes, planes - group * group_planes)};
   }
 };

@@ -9,6 +9,9 @@
 #include <immintrin.h>
 #endif
 
+// For what keeps vectors in registers across calls: a function left out of line would pass them through memory.
+#define CONVSCOPE_INLINE inline __attribute__((always_inline))
+
 namespace convscope {
 
 #if defined(__AVX512F__)
