@@ -53,6 +53,11 @@ class Library:
     reason: str
     handle: ctypes.CDLL | None = None
 
+    @property
+    def lanes(self) -> int:
+        """Floats in a vector, `kLanes` of csrc/vector.h."""
+        return {"baseline": 4, "avx2": 8}.get(self.instruction_set or "baseline", 16)
+
     def __getattr__(self, name: str) -> Any:
         """Return a kernel's function by its name without the prefix."""
         function = getattr(self.handle, f"convscope_{name}")

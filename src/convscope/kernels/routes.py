@@ -105,11 +105,9 @@ def _torch_routes(passing: str) -> dict[str, Route]:
 
 def _routes(passing: str) -> dict[str, Route]:
     """Return the routes of a pass, the preferred first: the rule where nothing was measured."""
-    own = {"depthwise": depthwise, "grouped": grouped}
+    own = {"depthwise": depthwise, "winograd": winograd, "grouped": grouped}
     if passing == "backward_weight":
         own |= {"stem": stem, "dense": dense}
-    else:
-        own |= {"winograd": winograd}
     return {**{name: _native(family, passing) for name, family in own.items()}, **_torch_routes(passing)}
 
 

@@ -1,4 +1,4 @@
-"""3x3 convolutions of stride 1 in a quarter of the multiplications: Winograd's F(4x4, 3x3), output and input gradient.
+"""3x3 convolutions of stride 1 in a quarter of the multiplications: Winograd's F(4x4, 3x3), and its gradients.
 
 The same sums in another order: the result is off by some 1e-6 of the largest value, a few times as much as a direct
 sum's (docs/kernels.md). Float32 only.
@@ -15,23 +15,23 @@ from torch import Tensor
 from convscope.kernels.cases import Case
 from convscope.kernels.convolution_operator import Gradients, check_convolution
 from convscope.kernels.layouts import channels_last, empty_maps, pointer
-from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare
+from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, load
 from convscope.kernels.registry import Comparison, family
 
 __all__ = ["backward", "forward", "takes"]
 
 declare("winograd_forward", "ppppp")
 declare("winograd_backward_input", "pppp")
+declare("winograd_backward_weight", "pppp")
 
 
 def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
-    """Return whether this is a convolution that the kernels compute."""
-    return (
-        groups == 1
-        and tuple(weight.shape[2:]) == (3, 3)
-        and tuple(stride) == tuple(dilation) == (1, 1)
-        and input.dtype == torch.float32
-    )
+    """Return whether this is a convolution that the kernels compute: its groups fill whole vectors, if it has some."""
+    if tuple(weight.shape[2:]) != (3, 3) or not tuple(stride) == tuple(dilation) == (1, 1):
+        return False
+    lanes = load().lanes
+    whole = groups == 1 or (weight.shape[1] % lanes == 0 and weight.shape[0] // groups % lanes == 0)
+    return whole and input.dtype == torch.float32
 
 
 def worth(case: Case) -> bool:
@@ -55,11 +55,17 @@ def forward(
 def backward(
     library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings, wanted: Sequence[bool]
 ) -> Gradients:
-    """Return the input's gradient; the others are computed elsewhere."""
+    """Return those gradients of input and weight that are wanted."""
     call, _ = convolution_of(input, weight, settings)
-    grad, weight, grad_input = channels_last(grad), weight.contiguous(), empty_maps(input, input.shape)
-    library.winograd_backward_input(call, pointer(grad), pointer(weight), pointer(grad_input))
-    return grad_input, None, None
+    grad, weight = channels_last(grad), weight.contiguous()
+    grad_input = grad_weight = None
+    if wanted[0]:
+        grad_input = empty_maps(input, input.shape)
+        library.winograd_backward_input(call, pointer(grad), pointer(weight), pointer(grad_input))
+    if wanted[1]:
+        input, grad_weight = channels_last(input), torch.empty_like(weight)
+        library.winograd_backward_weight(call, pointer(input), pointer(grad), pointer(grad_weight))
+    return grad_input, grad_weight, None
 
 
 # (batch, channels, height, width), kernel, stride, padding, dilation, groups, output channels
@@ -67,11 +73,13 @@ _CASES: tuple[tuple[Any, ...], ...] = (
     ((2, 19, 9, 11), (3, 3), (1, 1), (1, 1), (1, 1), 1, 37),
     ((1, 8, 17, 8), (3, 3), (1, 1), (0, 2), (1, 1), 1, 64),
     ((5, 40, 7, 7), (3, 3), (1, 1), (1, 1), (1, 1), 1, 9),
+    ((2, 48, 6, 13), (3, 3), (1, 1), (1, 1), (1, 1), 3, 96),
+    ((3, 160, 8, 8), (3, 3), (1, 1), (1, 1), (1, 1), 1, 200),
 )
 
 
 @family("winograd")
 def check(library: Library) -> Iterator[Comparison]:
     """Compare the kernels with float64 on small shapes."""
-    bounds, wanted = {torch.float32: 1e-5}, (True, False, False)
+    bounds, wanted = {torch.float32: 1e-5}, (True, True, False)
     yield from check_convolution(library, forward, backward, _CASES, wanted=wanted, bounds=bounds)

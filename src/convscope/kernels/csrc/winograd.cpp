@@ -1,33 +1,11 @@
-// 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3): a tile of 4x4 outputs takes 36 products a
-// pair of channels instead of 144, as 36 matrix products between two transforms of additions. Output and input gradient.
-//
-// Source: Lavin & Gray, arXiv:1509.09308. Points of interpolation 0, +-1/sqrt(2), +-sqrt(2), infinity: of each pair one
-// is the other's inverse, which keeps the rounding errors small (Barabasz et al., arXiv:1803.10986).
+// 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3), plain or in groups that fill vectors: output and input
+// gradient. 36 matrix products between the patches' transform and the outputs'.
 #include "abi.h"
-#include "rows.h"
 #include "threads.h"
+#include "winograd.h"
 
 namespace convscope {
 namespace {
-
-constexpr int kTile = 4, kPatch = 6, kPoints = kPatch * kPatch;
-constexpr int kTogether = 4;  // tiles in registers, times kVectors vectors of output channels
-constexpr int kVectors = 3;
-constexpr float kA = 0.70710678118654752f, kB = 1.41421356237309505f;
-
-// Six values along one axis of a patch, `step` apart, become their six combinations in `to`.
-template <class V>
-inline void transform_input(const V* d, int step, V* to, int to_step) {
-  const V d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-  const V even_a = d4 - 2.f * d2, odd_a = kA * (d3 - 2.f * d1);
-  const V even_b = d4 - .5f * d2, odd_b = kB * (d3 - .5f * d1);
-  to[0] = d0 - 2.5f * d2 + d4;
-  to[to_step] = even_a + odd_a;
-  to[2 * to_step] = even_a - odd_a;
-  to[3 * to_step] = even_b + odd_b;
-  to[4 * to_step] = even_b - odd_b;
-  to[5 * to_step] = d1 - 2.5f * d3 + d5;
-}
 
 // Six sums of products along one axis become four outputs.
 template <class V>
@@ -56,13 +34,21 @@ inline void transform_weights(const V* g, int step, V* to, int to_step) {
 // The convolution of `in` that makes `out`: of the network, or of gradients on their way back.
 struct Way {
   Image in, out;
-  int64_t padding[2];
+  int64_t padding[2], groups;
   bool back;
+  int64_t group_in() const { return in.channels / groups; }
+  int64_t group_out() const { return out.channels / groups; }
+
+  // Weights of output channel o and the i-th input channel of its group.
+  const float* weights(const float* weight, int64_t o, int64_t i) const {
+    if (!back) return weight + (o * group_in() + i) * 9;
+    return weight + ((o / group_out() * group_in() + i) * group_out() + o % group_out()) * 9;
+  }
 };
 
-// (points, vectors of output channels, input channels, kLanes): what a tile's products read, one after the other.
+// (points, vectors of output channels, input channels of a group, kLanes): what products read, one after the other.
 const float* transformed_weights(const Convolution& c, const Way& way, const float* weight) {
-  const int64_t ins = way.in.channels, outs = way.out.channels, planes = ceil_divide(outs, kLanes);
+  const int64_t ins = way.group_in(), outs = way.out.channels, planes = ceil_divide(outs, kLanes);
   float* result = scratch<2>(kPoints * planes * ins * kLanes);
   share_out(planes, int(c.threads), [&](int64_t begin, int64_t end, int) {
     for (int64_t plane = begin; plane < end; ++plane)
@@ -70,138 +56,118 @@ const float* transformed_weights(const Convolution& c, const Way& way, const flo
         float lanes[9][kLanes] = {};
         for (int64_t lane = 0; lane < std::min<int64_t>(kLanes, outs - plane * kLanes); ++lane) {
           const int64_t o = plane * kLanes + lane;
-          const float* from = weight + (way.back ? i * outs + o : o * ins + i) * 9;
+          const float* from = way.weights(weight, o, i);
           for (int k = 0; k < 9; ++k) lanes[k][lane] = from[way.back ? 8 - k : k];
         }
-        Vector g[9], rows[18], points[kPoints];
+        Vector g[9], points[kPoints];
         for (int k = 0; k < 9; ++k) g[k] = load(lanes[k]);
-        for (int x = 0; x < 3; ++x) transform_weights(g + x, 3, rows + x, 3);
-        for (int y = 0; y < kPatch; ++y) transform_weights(rows + y * 3, 1, points + y * kPatch, 1);
+        transform_square<3, kPatch>(g, points, transform_weights<Vector>);
         for (int p = 0; p < kPoints; ++p) store(result + ((p * planes + plane) * ins + i) * kLanes, points[p]);
       }
   });
   return result;
 }
 
-// Products of kTogether tiles, `tile_step` floats apart, with kCount vectors of output channels.
-template <int kCount>
+// Products of kTiles tiles, `tile_step` floats apart, with kCount vectors of output channels.
+template <int kTiles, int kCount>
 void multiply(const float* tiles, int64_t tile_step, const float* weights, int64_t vector_step, int64_t channels,
               float* products, int64_t product_step) {
-  Vector sums[kTogether][kCount] = {};
+  Vector sums[kTiles][kCount] = {};
   for (int64_t i = 0; i < channels; ++i) {
     Vector w[kCount];
 #pragma GCC unroll 4
     for (int v = 0; v < kCount; ++v) w[v] = load(weights + v * vector_step + i * kLanes);
-#pragma GCC unroll 4
-    for (int t = 0; t < kTogether; ++t) {
+#pragma GCC unroll 12
+    for (int t = 0; t < kTiles; ++t) {
       const Vector x = broadcast(tiles[t * tile_step + i]);
 #pragma GCC unroll 4
       for (int v = 0; v < kCount; ++v) sums[t][v] += x * w[v];
     }
   }
-  for (int t = 0; t < kTogether; ++t)
+  for (int t = 0; t < kTiles; ++t)
     for (int v = 0; v < kCount; ++v) store(products + t * product_step + v * kLanes, sums[t][v]);
 }
 
-struct Place {
-  int64_t image, row, column;  // of a tile's first output
-};
-
 class Tiles {
  public:
-  Tiles(const Convolution& c, const Way& way, const float* input, const float* weights, const float* bias,
+  Tiles(const Way& way, const Tiling& tiling, const float* input, const float* weights, const float* bias,
         float* output)
-      : way_(way), input_(input), weights_(weights), bias_(bias), output_(output),
-        down_(ceil_divide(way.out.height, kTile)), across_(ceil_divide(way.out.width, kTile)),
-        count_(c.batch * down_ * across_), ins_(ceil_divide(way.in.channels, kLanes) * kLanes),
-        planes_(ceil_divide(way.out.channels, kLanes)) {
-    // Many channels: their weights are long to read, and should serve many tiles.
-    together_ = std::clamp<int64_t>((way.in.channels + way.out.channels) / 8, 24, 96) / kTogether * kTogether;
-  }
-
-  int64_t blocks() const { return ceil_divide(count_, together_); }
+      : way_(way), tiling_(tiling), input_(input), weights_(weights), bias_(bias), output_(output),
+        planes_(ceil_divide(way.out.channels, kLanes)),
+        groups_(groups_together(way.groups, way.group_in(), way.group_out())),
+        ins_(ceil_divide(groups_ * way.group_in(), kLanes) * kLanes + kPad),
+        outs_(groups_ * (planes_ / way.groups) * kLanes + kPad) {}
 
   void run(int64_t block) const {
-    float* values = scratch<0>(kPoints * together_ * ins_);
-    float* products = scratch<1>(kPoints * together_ * planes_ * kLanes);
-    const int64_t first = block * together_, last = std::min(count_, first + together_);
-    const int64_t rounded = ceil_divide(last - first, kTogether) * kTogether;
-    for (int64_t t = 0; t < last - first; ++t) read(place(first + t), values + t * ins_);
-    const int64_t vector_step = way_.in.channels * kLanes, outs = planes_ * kLanes;
-    for (int64_t p = 0; p < kPoints; ++p) {
-      const float* tiles = values + p * together_ * ins_;
-      for (int64_t v = 0; v < planes_;) {
-        const float* weights = weights_ + (p * planes_ + v) * vector_step;
-        const auto take = [&](auto vectors) {
-          for (int64_t t = 0; t < rounded; t += kTogether)
-            multiply<vectors()>(tiles + t * ins_, ins_, weights, vector_step, way_.in.channels,
-                                products + (p * together_ + t) * outs + v * kLanes, outs);
-          v += vectors();
-        };
-        const int64_t left = planes_ - v;
-        if (left >= kVectors && left != 4) take(std::integral_constant<int, kVectors>());
-        else if (left >= 2) take(std::integral_constant<int, 2>());
-        else take(std::integral_constant<int, 1>());
-      }
-    }
-    for (int64_t t = 0; t < last - first; ++t) write(place(first + t), products + t * outs);
+    for (int64_t g = 0; g < way_.groups; g += groups_) run(block, g, std::min(way_.groups, g + groups_));
   }
 
  private:
-  Place place(int64_t tile) const {
-    return {tile / (down_ * across_), tile / across_ % down_ * kTile, tile % across_ * kTile};
-  }
-
-  // A tile's patch of the input, transformed, to `kPoints` places `together_ * ins_` floats apart.
-  void read(const Place& at, float* to) const {
-    const int64_t row = at.row - way_.padding[0], column = at.column - way_.padding[1];
-    const float* image = input_ + at.image * way_.in.size();
-    for (int64_t channel = 0; channel < ins_; channel += kLanes) {
-      const int count = int(std::min<int64_t>(kLanes, way_.in.channels - channel));
-      Vector patch[kPoints], half[kPoints];
-      for (int y = 0; y < kPatch; ++y)
-        for (int x = 0; x < kPatch; ++x) {
-          const int64_t r = row + y, q = column + x;
-          const bool inside = r >= 0 && r < way_.in.height && q >= 0 && q < way_.in.width;
-          patch[y * kPatch + x] =
-              inside ? load_first(image + (r * way_.in.width + q) * way_.in.channels + channel, count) : Vector{};
-        }
-      for (int x = 0; x < kPatch; ++x) transform_input(patch + x, kPatch, half + x, kPatch);
-      for (int y = 0; y < kPatch; ++y) transform_input(half + y * kPatch, 1, patch + y * kPatch, 1);
-      for (int p = 0; p < kPoints; ++p) store(to + p * together_ * ins_ + channel, patch[p]);
+  void run(int64_t block, int64_t first_group, int64_t last_group) const {
+    const int64_t together = tiling_.together, group_planes = planes_ / way_.groups, channels = way_.group_in();
+    float* values = scratch<0>(kPoints * together * ins_);
+    float* products = scratch<1>(kPoints * together * outs_);
+    const int64_t first = block * together, last = std::min(tiling_.count, first + together);
+    for (int64_t t = 0; t < last - first; ++t) {
+      const auto at = tiling_.place(first + t);
+      read_square<kPatch>(input_ + at.image * way_.in.size(), way_.in, at.row - way_.padding[0],
+                          at.column - way_.padding[1], first_group * channels, last_group * channels,
+                          values + t * ins_, together * ins_, transform_input<Vector>);
     }
+    for (int64_t p = 0; p < kPoints; ++p)
+      for (int64_t g = first_group; g < last_group; ++g)
+        for (int64_t v = 0; v < group_planes;) {
+          const int64_t plane = g * group_planes + v;
+          const float* weights = weights_ + (p * planes_ + plane) * channels * kLanes;
+          const float* tiles = values + p * together * ins_ + (g - first_group) * channels;
+          float* to = products + p * together * outs_ + (plane - first_group * group_planes) * kLanes;
+          const auto take = [&](auto size, auto vectors) {
+            for (int64_t t = 0; t < last - first; t += size())
+              multiply<size(), vectors()>(tiles + t * ins_, ins_, weights, channels * kLanes, channels, to + t * outs_,
+                                          outs_);
+            v += vectors();
+          };
+          // Twelve sums at a time: what hides an addition's latency in 16 registers.
+          const int64_t left = group_planes - v;
+          if (left >= 3 && left != 4) take(std::integral_constant<int, 4>(), std::integral_constant<int, 3>());
+          else if (left >= 2) take(std::integral_constant<int, 6>(), std::integral_constant<int, 2>());
+          else take(std::integral_constant<int, 12>(), std::integral_constant<int, 1>());
+        }
+    const int64_t channel = first_group * group_planes * kLanes;
+    const int64_t end = std::min(way_.out.channels, last_group * group_planes * kLanes);
+    for (int64_t t = 0; t < last - first; ++t) write(tiling_.place(first + t), channel, end, products + t * outs_);
   }
 
-  void write(const Place& at, const float* from) const {
+  void write(const Tiling::Place& at, int64_t channel, int64_t end, const float* from) const {
     const int64_t rows = std::min<int64_t>(kTile, way_.out.height - at.row);
     const int64_t columns = std::min<int64_t>(kTile, way_.out.width - at.column);
-    for (int64_t v = 0; v < planes_; ++v) {
-      const int64_t channel = v * kLanes;
+    float* corner = output_ + ((at.image * way_.out.height + at.row) * way_.out.width + at.column) * way_.out.channels;
+    for (; channel < end; channel += kLanes, from += kLanes) {
       const int count = int(std::min<int64_t>(kLanes, way_.out.channels - channel));
       const Vector start = bias_ ? load_first(bias_ + channel, count) : Vector{};
-      Vector sums[kPoints], half[kTile * kPatch], made[kTile * kTile];
-      for (int p = 0; p < kPoints; ++p) sums[p] = load(from + p * together_ * planes_ * kLanes + channel);
-      for (int x = 0; x < kPatch; ++x) transform_output(sums + x, kPatch, half + x, kPatch);
-      for (int y = 0; y < kTile; ++y) transform_output(half + y * kPatch, 1, made + y * kTile, 1);
+      Vector sums[kPoints], made[kTile * kTile];
+      for (int p = 0; p < kPoints; ++p) sums[p] = load(from + p * tiling_.together * outs_);
+      transform_square<kPatch, kTile>(sums, made, transform_output<Vector>);
       for (int64_t y = 0; y < rows; ++y)
         for (int64_t x = 0; x < columns; ++x)
-          store_first(output_ + ((at.image * way_.out.height + at.row + y) * way_.out.width + at.column + x) *
-                                    way_.out.channels + channel,
-                      made[y * kTile + x] + start, count);
+          store_first(corner + (y * way_.out.width + x) * way_.out.channels + channel, made[y * kTile + x] + start,
+                      count);
     }
   }
 
   Way way_;
+  Tiling tiling_;
   const float *input_, *weights_, *bias_;
   float* output_;
-  int64_t down_, across_, count_, ins_, planes_, together_;
+  int64_t planes_, groups_, ins_, outs_;
 };
 
 void run(const Convolution& c, const Way& way, const float* input, const float* weight, const float* bias,
          float* output) {
   const float* weights = transformed_weights(c, way, weight);
-  const Tiles tiles(c, way, input, weights, bias, output);
-  share_out(tiles.blocks(), int(c.threads), [&](int64_t begin, int64_t end, int) {
+  const Tiling tiling(c.batch, way.out, way.group_in() + way.group_out());
+  const Tiles tiles(way, tiling, input, weights, bias, output);
+  share_out(tiling.blocks(), int(c.threads), [&](int64_t begin, int64_t end, int) {
     for (int64_t block = begin; block < end; ++block) tiles.run(block);
   });
 }
@@ -213,11 +179,11 @@ using namespace convscope;
 
 CONVSCOPE_API void convscope_winograd_forward(const Convolution* c, const float* input, const float* weight,
                                               const float* bias, float* output) {
-  run(*c, {input_image(*c), output_image(*c), {c->padding[0], c->padding[1]}, false}, input, weight, bias, output);
+  run(*c, {input_image(*c), output_image(*c), {c->padding[0], c->padding[1]}, c->groups, false}, input, weight, bias, output);
 }
 
 CONVSCOPE_API void convscope_winograd_backward_input(const Convolution* c, const float* grad, const float* weight,
                                                      float* grad_input) {
-  const Way way{output_image(*c), input_image(*c), {2 - c->padding[0], 2 - c->padding[1]}, true};
+  const Way way{output_image(*c), input_image(*c), {2 - c->padding[0], 2 - c->padding[1]}, c->groups, true};
   run(*c, way, grad, weight, nullptr, grad_input);
 }
