@@ -1,5 +1,6 @@
 """Native CPU kernels for what PyTorch leaves slow, and how far they are trusted on this machine."""
 
+from convscope.kernels.batch_norm import batch_norm_act
 from convscope.kernels.cpu import Processor, processor
 from convscope.kernels.depthwise import depthwise_conv2d
 from convscope.kernels.library import Library, load
@@ -10,6 +11,7 @@ __all__ = [
     "Library",
     "Processor",
     "Verdict",
+    "batch_norm_act",
     "depthwise_conv2d",
     "families",
     "load",

@@ -28,9 +28,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "hardswish": F.hardswish,
 }
+# The gradient of each, from that of its result and its argument.
+_BACK: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "none": lambda grad, input: grad,
+    "relu": lambda grad, input: torch.ops.aten.threshold_backward(grad, input, 0),
+    "relu6": lambda grad, input: torch.ops.aten.hardtanh_backward(grad, input, 0, 6),
+    "silu": torch.ops.aten.silu_backward,
+    "hardswish": torch.ops.aten.hardswish_backward,
+}
 _NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 _SLOPE_FROM_OUTPUT = ("relu", "relu6")  # where the output tells which gradients pass
-_SHARED = "Tensor? weight, Tensor? bias"
 
 declare("batch_norm_forward", "iiilldpppppppi")
 declare("batch_norm_backward", "iiillppppppppppppi")
@@ -164,9 +171,7 @@ def _fallback(
     activation: str,
 ) -> Forward:
     if mean is None or variance is None:
-        output, used_mean, inverse = torch.native_batch_norm(
-            input, weight, bias, None, None, True, 0.0, eps
-        )
+        output, used_mean, inverse = torch.native_batch_norm(input, weight, bias, None, None, True, 0.0, eps)
     else:
         output = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
         used_mean, inverse = mean, (variance.double() + eps).rsqrt()
@@ -257,14 +262,10 @@ def _fallback_gradients(
 ) -> Gradients:
     kind = torch.float64 if input.dtype == torch.float64 else torch.float32
     mean, variance, inverse = mean.to(kind), (inverse.pow(-2) - eps).to(kind), inverse.to(kind)
-    if activation != "none":
-        with torch.enable_grad():
-            sum = output
-            if sum is None:
-                sum = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
-                sum = sum if residual is None else sum + residual
-            sum = sum.detach().requires_grad_()
-            (grad,) = torch.autograd.grad(ACTIVATIONS[activation](sum), sum, grad)
+    if output is None:
+        output = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
+        output = output if residual is None else output + residual
+    grad = _BACK[activation](grad, output)
     found = torch.ops.aten.native_batch_norm_backward(
         grad, input, weight, mean, variance, mean, inverse, training, eps, [wanted[0], wanted[2], wanted[3]]
     )
@@ -365,7 +366,14 @@ def check(library: Library) -> Iterator[Case]:
                 wanted = [True, with_residual and activation != "none", True, True]
                 settings: Any = True, 1e-5, activation, wanted
                 true = _fallback_gradients(
-                    grad.double(), maps[0], kept, kept_output, *parameters, mean, inverse, *settings  # pyright: ignore
+                    grad.double(),
+                    maps[0],
+                    kept,
+                    kept_output,
+                    *parameters,
+                    mean,
+                    inverse,
+                    *settings,  # pyright: ignore
                 )
                 mine = backward(
                     library,
@@ -378,6 +386,8 @@ def check(library: Library) -> Iterator[Case]:
                     *statistics,
                     *settings,
                 )
-                for name, each, right in zip(("input", "residual", "weight", "bias"), mine, true, strict=True):
+                for name, each, right in zip(
+                    ("input", "residual", "weight", "bias"), mine, true, strict=True
+                ):
                     if each is not None and right is not None:
                         yield Case(f"gradient of {name}, {text}", error_of(each, right), bound)

@@ -34,7 +34,13 @@ __all__ = [
 _SWITCH = "CONVSCOPE_KERNELS"
 # The functions of the families and their parameters; see `declare`.
 _FUNCTIONS: dict[str, str] = {}
-_C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float, "d": ctypes.c_double, "l": ctypes.c_int64}
+_C_TYPES = {
+    "p": ctypes.c_void_p,
+    "i": ctypes.c_int,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+    "l": ctypes.c_int64,
+}
 _INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx2", "baseline")
 
 

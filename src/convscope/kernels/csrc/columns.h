@@ -42,10 +42,8 @@ struct Columns {
   }
 
   int64_t first_element(int64_t block) const { return std::min(block * block_rows, rows) * width; }
-  int64_t pixels_in(int64_t block, int64_t column) const {  // of a column
-    const int64_t first = block * block_rows;
-    return first >= rows ? column < short_row : std::min(rows, first + block_rows) - first;
-  }
+  int64_t height(int64_t block) const { return std::max<int64_t>(1, std::min(block_rows, rows - block * block_rows)); }
+  int64_t columns_in(int64_t block) const { return block * block_rows < rows ? width : short_row; }
   int64_t first_block(int64_t chunk) const { return blocks * chunk / chunks; }
 
   // Calls body(block) for every block, the last ones first: they are still in the cache after a pass over all.
@@ -53,6 +51,7 @@ struct Columns {
   void backwards(int threads, Body&& body) const {
     share_out(chunks, threads, [&](int64_t begin, int64_t end, int) {
       for (int64_t block = first_block(end) - 1; block >= first_block(begin); --block) body(block);
+      finish_streams();
     });
   }
 
@@ -64,6 +63,7 @@ struct Columns {
       for (int64_t chunk = begin; chunk < end; ++chunk)
         for (int64_t block = first_block(chunk); block < first_block(chunk + 1); ++block)
           body(block, parts.data() + chunk * 2 * width);
+      finish_streams();
     });
     for (int64_t part = 0; part < chunks * 2; ++part)
       for (int64_t pixel = 0; pixel < width / channels; ++pixel) {
@@ -82,6 +82,24 @@ struct Columns {
     for (int64_t c = channels; c < width; ++c) result[c] = result[c - channels];
     return result;
   }
+};
+
+// Maps that are written once: past the caches if they are too large to be found there again.
+template <class T>
+class Written {
+ public:
+  Written(T* data, int64_t size)
+      : data_(data), streams_(size * sizeof(T) >= kLarge && reinterpret_cast<uintptr_t>(data) % 64 == 0) {}
+
+  void put(int64_t element, Vector value, int lanes) const {
+    if (streams_ && lanes == kLanes) stream(data_ + element, value);
+    else store_first(data_ + element, value, lanes);
+  }
+
+ private:
+  static constexpr size_t kLarge = 16 << 20;  // bytes
+  T* data_;
+  bool streams_;
 };
 
 }  // namespace convscope
