@@ -22,7 +22,7 @@ __all__ = ["ACTIVATIONS", "batch_norm_act"]
 
 # In the order of their numbers in csrc/functions.h.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda input: input,
+    "none": lambda x: x,
     "relu": F.relu,
     "relu6": F.relu6,
     "silu": F.silu,
@@ -30,9 +30,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # The gradient of each, from that of its result and its argument.
 _BACK: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "none": lambda grad, input: grad,
-    "relu": lambda grad, input: torch.ops.aten.threshold_backward(grad, input, 0),
-    "relu6": lambda grad, input: torch.ops.aten.hardtanh_backward(grad, input, 0, 6),
+    "none": lambda grad, _: grad,
+    "relu": lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0),
+    "relu6": lambda grad, x: torch.ops.aten.hardtanh_backward(grad, x, 0, 6),
     "silu": torch.ops.aten.silu_backward,
     "hardswish": torch.ops.aten.hardswish_backward,
 }

@@ -10,6 +10,7 @@
 
 #include "threads.h"
 #include "vector.h"
+#include "written.h"
 
 namespace convscope {
 
@@ -82,24 +83,6 @@ struct Columns {
     for (int64_t c = channels; c < width; ++c) result[c] = result[c - channels];
     return result;
   }
-};
-
-// Maps that are written once: past the caches if they are too large to be found there again.
-template <class T>
-class Written {
- public:
-  Written(T* data, int64_t size)
-      : data_(data), streams_(size * sizeof(T) >= kLarge && reinterpret_cast<uintptr_t>(data) % 64 == 0) {}
-
-  void put(int64_t element, Vector value, int lanes) const {
-    if (streams_ && lanes == kLanes) stream(data_ + element, value);
-    else store_first(data_ + element, value, lanes);
-  }
-
- private:
-  static constexpr size_t kLarge = 16 << 20;  // bytes
-  T* data_;
-  bool streams_;
 };
 
 }  // namespace convscope
