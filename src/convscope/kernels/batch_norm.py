@@ -352,10 +352,10 @@ def check(library: Library) -> Iterator[Case]:
                 input = torch.randn(shape).add_(3).to(dtype)
                 residual = torch.randn(shape).to(dtype) if with_residual else None
                 weight, bias = torch.randn(2, shape[1]).unbind()
-                maps = [None if each is None else each.double() for each in (input, residual)]
+                maps: list[Any] = [None if each is None else each.double() for each in (input, residual)]
                 parameters = [weight.double(), bias.double()]
-                truth, mean, inverse = _fallback(*maps, *parameters, None, None, 1e-5, activation)  # pyright: ignore
-                result, *statistics = forward(
+                truth, mean, inverse = _fallback(*maps, *parameters, None, None, 1e-5, activation)
+                result, my_mean, my_inverse = forward(
                     library, input, residual, weight, bias, None, None, 1e-5, activation
                 )
                 text = f"{activation}, {dtype}, {shape}{', residual' if with_residual else ''}"
@@ -364,7 +364,7 @@ def check(library: Library) -> Iterator[Case]:
                 kept = maps[1] if kept_output is None and activation != "none" else None
                 grad = torch.randn(shape).to(dtype)
                 wanted = [True, with_residual and activation != "none", True, True]
-                settings: Any = True, 1e-5, activation, wanted
+                settings = (True, 1e-5, activation, wanted)
                 true = _fallback_gradients(
                     grad.double(),
                     maps[0],
@@ -373,7 +373,7 @@ def check(library: Library) -> Iterator[Case]:
                     *parameters,
                     mean,
                     inverse,
-                    *settings,  # pyright: ignore
+                    *settings,
                 )
                 mine = backward(
                     library,
@@ -383,7 +383,8 @@ def check(library: Library) -> Iterator[Case]:
                     None if kept_output is None else kept_output.to(dtype),
                     weight,
                     bias,
-                    *statistics,
+                    my_mean,
+                    my_inverse,
                     *settings,
                 )
                 for name, each, right in zip(

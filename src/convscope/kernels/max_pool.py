@@ -1,7 +1,7 @@
 """Max pooling: `convscope::max_pool2d`, native for float32 and bfloat16 on the CPU.
 
 The kernel remembers one byte an output, the tap that won, where PyTorch keeps eight; both ways it is exact and does
-not depend on the threads. What it does not take (other types or devices, windows of more than 255 taps) goes to PyTorch.
+not depend on the threads. What it does not take (other types or devices, more than 255 taps) goes to PyTorch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["max_pool2d"]
 declare("max_pool_forward", "pippp")
 declare("max_pool_backward", "pippp")
 
-Settings = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int], bool]
+Settings = tuple[Any, Any, Any, Any, bool]  # kernel, stride, padding, dilation: pairs; ceil_mode
 _MOST_TAPS = 255
 
 
@@ -115,10 +115,10 @@ def _library(settings: Settings, *tensors: Tensor) -> Library | None:
 
 
 def _compute(input: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
-    library = _library(settings, input)  # pyright: ignore[reportArgumentType]
+    library = _library(settings, input)
     if library is None:
         return _fallback(input, *settings)
-    return forward(library, input, settings)  # pyright: ignore[reportArgumentType]
+    return forward(library, input, settings)
 
 
 def _fallback(input: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
@@ -148,10 +148,10 @@ def _type_of_taps(kernel: Sequence[int]) -> torch.dtype:
 
 
 def _gradient(grad: Tensor, taps: Tensor, shape: Sequence[int], *settings: Any) -> Tensor:
-    library = _library(settings, grad)  # pyright: ignore[reportArgumentType]
+    library = _library(settings, grad)
     if library is None:
         return _fallback_gradient(grad, taps, shape, *settings)
-    return backward(library, grad, taps, shape, settings)  # pyright: ignore[reportArgumentType]
+    return backward(library, grad, taps, shape, settings)
 
 
 def _fallback_gradient(grad: Tensor, taps: Tensor, shape: Sequence[int], *settings: Any) -> Tensor:
