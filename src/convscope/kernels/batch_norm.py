@@ -352,25 +352,27 @@ def check(library: Library) -> Iterator[Case]:
                 input = torch.randn(shape).add_(3).to(dtype)
                 residual = torch.randn(shape).to(dtype) if with_residual else None
                 weight, bias = torch.randn(2, shape[1]).unbind()
-                maps: list[Any] = [None if each is None else each.double() for each in (input, residual)]
-                parameters = [weight.double(), bias.double()]
-                truth, mean, inverse = _fallback(*maps, *parameters, None, None, 1e-5, activation)
+                true_input, true_residual = input.double(), None if residual is None else residual.double()
+                truth, mean, inverse = _fallback(
+                    true_input, true_residual, weight.double(), bias.double(), None, None, 1e-5, activation
+                )
                 result, my_mean, my_inverse = forward(
                     library, input, residual, weight, bias, None, None, 1e-5, activation
                 )
                 text = f"{activation}, {dtype}, {shape}{', residual' if with_residual else ''}"
                 yield Case(f"output, {text}", error_of(result, truth), bound)
                 kept_output = truth if with_residual and activation in _SLOPE_FROM_OUTPUT else None
-                kept = maps[1] if kept_output is None and activation != "none" else None
+                kept = true_residual if kept_output is None and activation != "none" else None
                 grad = torch.randn(shape).to(dtype)
                 wanted = [True, with_residual and activation != "none", True, True]
                 settings = (True, 1e-5, activation, wanted)
                 true = _fallback_gradients(
                     grad.double(),
-                    maps[0],
+                    true_input,
                     kept,
                     kept_output,
-                    *parameters,
+                    weight.double(),
+                    bias.double(),
                     mean,
                     inverse,
                     *settings,

@@ -130,9 +130,11 @@ void backward(const Columns& columns, bool training, const T* grad, const T* inp
               const float* bias, const double* mean, const double* inverse, T* grad_input, T* grad_residual,
               float* grad_weight, float* grad_bias, int threads) {
   const Normalization n(columns, mean, inverse, weight, bias);
-  const auto sum_up = grad_residual ? sum_gradients<Activation, kSlope, true, T>
-                                    : sum_gradients<Activation, kSlope, false, T>;
-  const std::vector<double> sums = sum_up(columns, n, grad, input, other, grad_residual, threads);
+  // Where the slope is dear, the input's gradient holds that before the activation in between.
+  T* const kept = grad_residual ? grad_residual : Activation::kInvertible ? nullptr : grad_input;
+  const auto sum_up = kept ? sum_gradients<Activation, kSlope, true, T>
+                           : sum_gradients<Activation, kSlope, false, T>;
+  const std::vector<double> sums = sum_up(columns, n, grad, input, other, kept, threads);
   const int64_t channels = columns.channels;
   std::vector<double> products(channels);  // with (input - mean) * inverse
   for (int64_t c = 0; c < channels; ++c) {
@@ -147,9 +149,8 @@ void backward(const Columns& columns, bool training, const T* grad, const T* inp
   const std::vector<float> slopes = columns.spread(slope), offsets = columns.spread([&](int64_t c) {
     return -scale(c) * sums[c] - slope(c) * (mean[c] - float(mean[c]));
   });
-  if (grad_residual)
-    write_gradient<Identity, Slope::kInput>(columns, n, slopes, offsets, grad_residual, input, input, grad_input,
-                                            threads);
+  if (kept)
+    write_gradient<Identity, Slope::kInput>(columns, n, slopes, offsets, kept, input, input, grad_input, threads);
   else
     write_gradient<Activation, kSlope>(columns, n, slopes, offsets, grad, input, other, grad_input, threads);
 }
