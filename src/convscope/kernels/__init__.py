@@ -8,6 +8,7 @@ from convscope.kernels.depthwise import depthwise_conv2d
 from convscope.kernels.grouped import grouped_conv2d
 from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
+from convscope.kernels.max_pool import max_pool2d
 from convscope.kernels.registry import Comparison, Verdict, families, native_for, self_test, verdict
 from convscope.kernels.routes import conv2d, recording
 from convscope.kernels.stem import stem_conv2d
@@ -31,6 +32,7 @@ __all__ = [
     "families",
     "grouped_conv2d",
     "load",
+    "max_pool2d",
     "native_for",
     "processor",
     "recording",

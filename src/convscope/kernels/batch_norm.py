@@ -16,21 +16,28 @@ from torch import Tensor
 from convscope.errors import ShapeError, UnknownNameError
 from convscope.kernels.layouts import channels_last, empty_maps, error_of, pointer
 from convscope.kernels.library import Library, declare, element_type
-from convscope.kernels.registry import Case, family, native_for
+from convscope.kernels.registry import Comparison, family, native_for
 
 __all__ = ["ACTIVATIONS", "batch_norm_act"]
 
 # In the order of their numbers in csrc/functions.h.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda input: input,
+    "none": lambda x: x,
     "relu": F.relu,
     "relu6": F.relu6,
     "silu": F.silu,
     "hardswish": F.hardswish,
 }
+# The gradient of each, from that of its result and its argument.
+_BACK: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "none": lambda grad, _: grad,
+    "relu": lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0),
+    "relu6": lambda grad, x: torch.ops.aten.hardtanh_backward(grad, x, 0, 6),
+    "silu": torch.ops.aten.silu_backward,
+    "hardswish": torch.ops.aten.hardswish_backward,
+}
 _NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 _SLOPE_FROM_OUTPUT = ("relu", "relu6")  # where the output tells which gradients pass
-_SHARED = "Tensor? weight, Tensor? bias"
 
 declare("batch_norm_forward", "iiilldpppppppi")
 declare("batch_norm_backward", "iiillppppppppppppi")
@@ -164,9 +171,7 @@ def _fallback(
     activation: str,
 ) -> Forward:
     if mean is None or variance is None:
-        output, used_mean, inverse = torch.native_batch_norm(
-            input, weight, bias, None, None, True, 0.0, eps
-        )
+        output, used_mean, inverse = torch.native_batch_norm(input, weight, bias, None, None, True, 0.0, eps)
     else:
         output = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
         used_mean, inverse = mean, (variance.double() + eps).rsqrt()
@@ -257,14 +262,10 @@ def _fallback_gradients(
 ) -> Gradients:
     kind = torch.float64 if input.dtype == torch.float64 else torch.float32
     mean, variance, inverse = mean.to(kind), (inverse.pow(-2) - eps).to(kind), inverse.to(kind)
-    if activation != "none":
-        with torch.enable_grad():
-            sum = output
-            if sum is None:
-                sum = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
-                sum = sum if residual is None else sum + residual
-            sum = sum.detach().requires_grad_()
-            (grad,) = torch.autograd.grad(ACTIVATIONS[activation](sum), sum, grad)
+    if output is None:
+        output = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
+        output = output if residual is None else output + residual
+    grad = _BACK[activation](grad, output)
     found = torch.ops.aten.native_batch_norm_backward(
         grad, input, weight, mean, variance, mean, inverse, training, eps, [wanted[0], wanted[2], wanted[3]]
     )
@@ -342,7 +343,7 @@ torch.library.register_autograd(_NAME, _differentiate, setup_context=_save, lib=
 
 
 @family("batch_norm")
-def check(library: Library) -> Iterator[Case]:
+def check(library: Library) -> Iterator[Comparison]:
     """Compare the kernels with float64 on small shapes."""
     for number, activation in enumerate(ACTIVATIONS):
         for dtype, bound in ((torch.float32, 4e-6), (torch.bfloat16, 1.2e-2)):
@@ -351,21 +352,30 @@ def check(library: Library) -> Iterator[Case]:
                 input = torch.randn(shape).add_(3).to(dtype)
                 residual = torch.randn(shape).to(dtype) if with_residual else None
                 weight, bias = torch.randn(2, shape[1]).unbind()
-                maps = [None if each is None else each.double() for each in (input, residual)]
-                parameters = [weight.double(), bias.double()]
-                truth, mean, inverse = _fallback(*maps, *parameters, None, None, 1e-5, activation)  # pyright: ignore
-                result, *statistics = forward(
+                true_input, true_residual = input.double(), None if residual is None else residual.double()
+                truth, mean, inverse = _fallback(
+                    true_input, true_residual, weight.double(), bias.double(), None, None, 1e-5, activation
+                )
+                result, my_mean, my_inverse = forward(
                     library, input, residual, weight, bias, None, None, 1e-5, activation
                 )
                 text = f"{activation}, {dtype}, {shape}{', residual' if with_residual else ''}"
-                yield Case(f"output, {text}", error_of(result, truth), bound)
+                yield Comparison(f"output, {text}", error_of(result, truth), bound)
                 kept_output = truth if with_residual and activation in _SLOPE_FROM_OUTPUT else None
-                kept = maps[1] if kept_output is None and activation != "none" else None
+                kept = true_residual if kept_output is None and activation != "none" else None
                 grad = torch.randn(shape).to(dtype)
                 wanted = [True, with_residual and activation != "none", True, True]
-                settings: Any = True, 1e-5, activation, wanted
+                settings = (True, 1e-5, activation, wanted)
                 true = _fallback_gradients(
-                    grad.double(), maps[0], kept, kept_output, *parameters, mean, inverse, *settings  # pyright: ignore
+                    grad.double(),
+                    true_input,
+                    kept,
+                    kept_output,
+                    weight.double(),
+                    bias.double(),
+                    mean,
+                    inverse,
+                    *settings,
                 )
                 mine = backward(
                     library,
@@ -375,9 +385,12 @@ def check(library: Library) -> Iterator[Case]:
                     None if kept_output is None else kept_output.to(dtype),
                     weight,
                     bias,
-                    *statistics,
+                    my_mean,
+                    my_inverse,
                     *settings,
                 )
-                for name, each, right in zip(("input", "residual", "weight", "bias"), mine, true, strict=True):
+                for name, each, right in zip(
+                    ("input", "residual", "weight", "bias"), mine, true, strict=True
+                ):
                     if each is not None and right is not None:
-                        yield Case(f"gradient of {name}, {text}", error_of(each, right), bound)
+                        yield Comparison(f"gradient of {name}, {text}", error_of(each, right), bound)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convscope.kernels.layouts import channels_last, error_of, pointer
 from convscope.kernels.library import Convolution, Library, declare
-from convscope.kernels.registry import Case, family
+from convscope.kernels.registry import Comparison, family
 
 __all__ = ["deformable_backward", "deformable_forward"]
 
@@ -227,7 +227,7 @@ _CASES: tuple[tuple[tuple[int, ...], tuple[int, ...], int, bool, bool, tuple[int
 
 
 @family("deformable")
-def check(library: Library) -> Iterator[Case]:
+def check(library: Library) -> Iterator[Comparison]:
     """Compare output and gradients with float64, at offsets of some pixels that float32 adds exactly."""
     for shape, weight_shape, offset_groups, use_mask, biased, window in _CASES:
         stride, padding, dilation = window[:2], window[2:4], window[4:]
@@ -258,4 +258,4 @@ def check(library: Library) -> Iterator[Case]:
             for name, result, true in zip(names, results, truths, strict=True):
                 if result is not None:
                     text = f"{name}, {dtype}, input {shape}, weight {weight_shape}, offset groups {offset_groups}"
-                    yield Case(text, error_of(result, true), bound)
+                    yield Comparison(text, error_of(result, true), bound)

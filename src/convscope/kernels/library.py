@@ -67,7 +67,7 @@ class Library:
 
 
 def declare(name: str, parameters: str) -> None:
-    """Say which parameters a kernel's function has: p a pointer, i an int, l a 64-bit integer, f a float, d a double."""
+    """Say which parameters a kernel's function has: p a pointer, i an int, l a 64-bit one, f a float, d a double."""
     _FUNCTIONS[name] = parameters
 
 

@@ -134,5 +134,3 @@ def _read(path: Path) -> dict[str, Verdict]:
         return {name: Verdict(**fields) for name, fields in json.loads(path.read_text("utf-8")).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # none yet, or damaged: tested again
-
-Case = Comparison

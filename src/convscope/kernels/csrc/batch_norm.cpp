@@ -16,6 +16,7 @@ namespace {
 template <class T>
 void find_statistics(const Columns& columns, const T* input, double eps, int threads, double* mean, double* inverse) {
   const int64_t width = columns.width;
+  const std::vector<float> first = columns.spread([&](int64_t c) { return to_float(input[c]); });
   const std::vector<double> sums = columns.sum(threads, [&](int64_t block, double* to) {
     float* distance = scratch<0>(2 * width);
     float* square = distance + width;
@@ -27,10 +28,9 @@ void find_statistics(const Columns& columns, const T* input, double eps, int thr
       store(square + c, load(square + c) + d * d);
     });
     // From the block's first row to the first of all.
-    for (int64_t c = 0; c < width; ++c) {
-      const int64_t count = columns.pixels_in(block, c);
-      if (count == 0) break;
-      const double shift = double(to_float(origin[c])) - double(to_float(input[c % columns.channels]));
+    const double count = columns.height(block);
+    for (int64_t c = 0, last = columns.columns_in(block); c < last; ++c) {
+      const double shift = double(to_float(origin[c])) - double(first[c]);
       to[c] += distance[c] + count * shift;
       to[width + c] += square[c] + shift * (2.0 * distance[c] + count * shift);
     }
@@ -38,7 +38,7 @@ void find_statistics(const Columns& columns, const T* input, double eps, int thr
   for (int64_t c = 0; c < columns.channels; ++c) {
     const double distance = sums[c] / columns.pixels;
     const double variance = sums[columns.channels + c] / columns.pixels - distance * distance;
-    mean[c] = double(to_float(input[c])) + distance;
+    mean[c] = double(first[c]) + distance;
     inverse[c] = 1.0 / std::sqrt((variance < 0 ? 0 : variance) + eps);
   }
 }
@@ -64,11 +64,12 @@ struct Normalization {
 template <class Activation, bool kResidual, class T>
 void normalize(const Columns& columns, const Normalization& n, const T* input, const T* residual, T* output,
                int threads) {
+  const Written<T> to(output, columns.pixels * columns.channels);
   columns.backwards(threads, [&](int64_t block) {
     columns.each(block, [&](int64_t i, int64_t c, auto lanes) {
       Vector x = n.of_distance(n.distance(load_first(input + i, lanes), c), c);
       if constexpr (kResidual) x += load_first(residual + i, lanes);
-      store_first(output + i, Activation::value(x), lanes);
+      to.put(i, Activation::value(x), lanes);
     });
   });
 }
@@ -90,6 +91,7 @@ template <class Activation, Slope kSlope, bool kWrite, class T>
 std::vector<double> sum_gradients(const Columns& columns, const Normalization& n, const T* grad, const T* input,
                                   const T* other, T* grad_sum, int threads) {
   const int64_t width = columns.width;
+  const Written<T> written(grad_sum, columns.pixels * columns.channels);
   return columns.sum(threads, [&](int64_t block, double* to) {
     float* sum = scratch<0>(2 * width);
     float* product = sum + width;
@@ -98,12 +100,12 @@ std::vector<double> sum_gradients(const Columns& columns, const Normalization& n
       const Vector d = n.distance(load_first(input + i, lanes), c);
       const Vector x = before_activation<Activation, kSlope>(n, d, c, other + i, lanes);
       const Vector g = Activation::back(load_first(grad + i, lanes), x);
-      if constexpr (kWrite) store_first(grad_sum + i, g, lanes);
+      if constexpr (kWrite) written.put(i, g, lanes);
       // Lanes beyond the last pixel have a gradient of zero.
       store(sum + c, load(sum + c) + g);
       store(product + c, load(product + c) + g * d);
     });
-    for (int64_t c = 0; c < 2 * width; ++c) to[c] += (c < width ? sum : product - width)[c];
+    for (int64_t c = 0; c < 2 * width; ++c) to[c] += sum[c];  // and product, behind it
   });
 }
 
@@ -112,13 +114,13 @@ template <class Activation, Slope kSlope, class T>
 void write_gradient(const Columns& columns, const Normalization& n, const std::vector<float>& slope,
                     const std::vector<float>& offset, const T* grad, const T* input, const T* other, T* grad_input,
                     int threads) {
+  const Written<T> to(grad_input, columns.pixels * columns.channels);
   columns.backwards(threads, [&](int64_t block) {
     columns.each(block, [&](int64_t i, int64_t c, auto lanes) {
       const Vector d = n.distance(load_first(input + i, lanes), c);
       const Vector x = before_activation<Activation, kSlope>(n, d, c, other + i, lanes);
       const Vector g = Activation::back(load_first(grad + i, lanes), x);
-      store_first(grad_input + i, g * load(n.scale.data() + c) + (d * load(slope.data() + c) + load(offset.data() + c)),
-                  lanes);
+      to.put(i, g * load(n.scale.data() + c) + (d * load(slope.data() + c) + load(offset.data() + c)), lanes);
     });
   });
 }
@@ -128,9 +130,11 @@ void backward(const Columns& columns, bool training, const T* grad, const T* inp
               const float* bias, const double* mean, const double* inverse, T* grad_input, T* grad_residual,
               float* grad_weight, float* grad_bias, int threads) {
   const Normalization n(columns, mean, inverse, weight, bias);
-  const auto sum_up = grad_residual ? sum_gradients<Activation, kSlope, true, T>
-                                    : sum_gradients<Activation, kSlope, false, T>;
-  const std::vector<double> sums = sum_up(columns, n, grad, input, other, grad_residual, threads);
+  // Where the slope is dear, the input's gradient holds that before the activation in between.
+  T* const kept = grad_residual ? grad_residual : Activation::kInvertible ? nullptr : grad_input;
+  const auto sum_up = kept ? sum_gradients<Activation, kSlope, true, T>
+                           : sum_gradients<Activation, kSlope, false, T>;
+  const std::vector<double> sums = sum_up(columns, n, grad, input, other, kept, threads);
   const int64_t channels = columns.channels;
   std::vector<double> products(channels);  // with (input - mean) * inverse
   for (int64_t c = 0; c < channels; ++c) {
@@ -145,9 +149,8 @@ void backward(const Columns& columns, bool training, const T* grad, const T* inp
   const std::vector<float> slopes = columns.spread(slope), offsets = columns.spread([&](int64_t c) {
     return -scale(c) * sums[c] - slope(c) * (mean[c] - float(mean[c]));
   });
-  if (grad_residual)
-    write_gradient<Identity, Slope::kInput>(columns, n, slopes, offsets, grad_residual, input, input, grad_input,
-                                            threads);
+  if (kept)
+    write_gradient<Identity, Slope::kInput>(columns, n, slopes, offsets, kept, input, input, grad_input, threads);
   else
     write_gradient<Activation, kSlope>(columns, n, slopes, offsets, grad, input, other, grad_input, threads);
 }

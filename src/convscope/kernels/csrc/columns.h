@@ -10,6 +10,7 @@
 
 #include "threads.h"
 #include "vector.h"
+#include "written.h"
 
 namespace convscope {
 
@@ -42,10 +43,8 @@ struct Columns {
   }
 
   int64_t first_element(int64_t block) const { return std::min(block * block_rows, rows) * width; }
-  int64_t pixels_in(int64_t block, int64_t column) const {  // of a column
-    const int64_t first = block * block_rows;
-    return first >= rows ? column < short_row : std::min(rows, first + block_rows) - first;
-  }
+  int64_t height(int64_t block) const { return std::max<int64_t>(1, std::min(block_rows, rows - block * block_rows)); }
+  int64_t columns_in(int64_t block) const { return block * block_rows < rows ? width : short_row; }
   int64_t first_block(int64_t chunk) const { return blocks * chunk / chunks; }
 
   // Calls body(block) for every block, the last ones first: they are still in the cache after a pass over all.
@@ -53,6 +52,7 @@ struct Columns {
   void backwards(int threads, Body&& body) const {
     share_out(chunks, threads, [&](int64_t begin, int64_t end, int) {
       for (int64_t block = first_block(end) - 1; block >= first_block(begin); --block) body(block);
+      finish_streams();
     });
   }
 
@@ -64,6 +64,7 @@ struct Columns {
       for (int64_t chunk = begin; chunk < end; ++chunk)
         for (int64_t block = first_block(chunk); block < first_block(chunk + 1); ++block)
           body(block, parts.data() + chunk * 2 * width);
+      finish_streams();
     });
     for (int64_t part = 0; part < chunks * 2; ++part)
       for (int64_t pixel = 0; pixel < width / channels; ++pixel) {

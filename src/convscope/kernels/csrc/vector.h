@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __AVX512BF16__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -86,6 +86,36 @@ template <class T>
 inline void store_first(T* to, Vector value, int count) {
   if (count >= kLanes) return store(to, value);
   for (int i = 0; i < count; ++i) assign(to[i], value[i]);
+}
+
+// Stores past the caches where the processor can: lines that are written whole need not be read before. `to` is aligned
+// to what is written; `finish_streams` comes before others may read it.
+inline void stream(float* to, Vector value) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(to, __m512(value));
+#elif defined(__AVX__)
+  _mm256_stream_ps(to, __m256(value));
+#elif defined(__SSE2__)
+  _mm_stream_ps(to, __m128(value));
+#else
+  store(to, value);
+#endif
+}
+inline void stream(bfloat16* to, Vector value) {
+  bfloat16 half[kLanes];
+  store(half, value);
+#if defined(__AVX512F__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(half)));
+#elif defined(__AVX__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(half)));
+#else
+  std::memcpy(to, half, sizeof half);
+#endif
+}
+inline void finish_streams() {
+#ifdef __SSE2__
+  _mm_sfence();
+#endif
 }
 
 }  // namespace convscope
