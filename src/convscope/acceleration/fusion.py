@@ -14,8 +14,10 @@ from convscope.acceleration.folding import FoldedConvolution, FoldedLinear
 from convscope.acceleration.layers import (
     Convolution,
     Linear,
+    MaxPool,
     Normalisation,
     convolution_settings,
+    pooling_settings,
     to_input,
 )
 from convscope.acceleration.tracing import is_addition, trace_layers
@@ -110,6 +112,8 @@ def fuse_for_training(network: nn.Module, dtype: torch.dtype) -> Fused:
         elif layer is not None and (settings := convolution_settings(layer)) is not None:
             assert isinstance(layer, nn.Conv2d)
             rewriter.replace(node, node.args, Convolution(layer, settings, dtype), [])
+        elif layer is not None and (pooling := pooling_settings(layer)) is not None:
+            rewriter.replace(node, node.args, MaxPool(pooling), [])
         elif type(layer) is nn.Linear and dtype != torch.float32:
             rewriter.replace(node, node.args, Linear(layer, dtype), [])
     return rewriter.finish()

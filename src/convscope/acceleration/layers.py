@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from convscope import kernels
 from convscope import nn as cnn
 
-__all__ = ["Convolution", "Linear", "Normalisation", "convolution_settings", "to_input"]
+__all__ = [
+    "Convolution",
+    "Linear",
+    "MaxPool",
+    "Normalisation",
+    "convolution_settings",
+    "pooling_settings",
+    "to_input",
+]
 
 
 def to_input(input: Tensor, dtype: torch.dtype) -> Tensor:
@@ -53,6 +61,28 @@ class Convolution(nn.Module):
         layer, dtype = self.layer, self.dtype
         bias = layer.bias if layer.bias is None else layer.bias.to(dtype)
         return kernels.conv2d(input.to(dtype), layer.weight.to(dtype), bias, *self.settings)
+
+
+def pooling_settings(layer: nn.Module) -> tuple[Any, ...] | None:
+    """Return kernel, stride, padding and dilation as pairs, and ceil_mode, of a max pooling torch computes; else None."""
+    if type(layer) not in (nn.MaxPool2d, cnn.MaxPool2d):
+        return None
+    assert isinstance(layer, nn.MaxPool2d)
+    sizes = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    pairs = [(each, each) if isinstance(each, int) else each for each in sizes]
+    plain = all(isinstance(e, tuple) and len(e) == 2 and all(isinstance(n, int) for n in e) for e in pairs)
+    return (*pairs, layer.ceil_mode) if plain and not layer.return_indices else None
+
+
+class MaxPool(nn.Module):
+    """Max pooling that keeps a byte for each output where torch keeps eight."""
+
+    def __init__(self, settings: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def forward(self, input: Tensor) -> Tensor:
+        return kernels.max_pool2d(input, *self.settings)
 
 
 class Linear(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor
 from convscope.kernels import dense, depthwise, grouped, stem, winograd
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.convolution_operator import Gradients, define_operator
-from convscope.kernels.layouts import channels_last
+from convscope.kernels.layouts import channels_last, empty_maps
 from convscope.kernels.registry import native_for
 from convscope.kernels.tuned import tuned
 
@@ -76,21 +76,19 @@ def _rows(maps: Tensor) -> Tensor:
     return channels_last(maps).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
-def _maps(rows: Tensor, like: Tensor) -> Tensor:
-    batch, _, height, width = like.shape
-    return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)
-
-
 def _product(o: Operands, passing: str) -> Tensor:
     kernel = o.weight.reshape(o.weight.shape[:2])
-    if passing == "forward":
-        rows = _rows(o.input)
-        made = rows @ kernel.t() if o.bias is None else torch.addmm(o.bias, rows, kernel.t())
-        return _maps(made, o.input)
-    assert o.grad is not None
-    if passing == "backward_input":
-        return _maps(_rows(o.grad) @ kernel, o.input)
-    return (_rows(o.grad).t() @ _rows(o.input)).view(o.weight.shape)
+    if passing == "backward_weight":
+        assert o.grad is not None
+        return (_rows(o.grad).t() @ _rows(o.input)).view(o.weight.shape)
+    given, kernel = (o.input, kernel.t()) if passing == "forward" else (o.grad, kernel)
+    assert given is not None
+    made = empty_maps(given, (given.shape[0], kernel.shape[1], *given.shape[2:]))
+    if o.bias is None:
+        torch.mm(_rows(given), kernel, out=_rows(made))
+    else:
+        torch.addmm(o.bias, _rows(given), kernel, out=_rows(made))
+    return made
 
 
 def _torch_routes(passing: str) -> dict[str, Route]:

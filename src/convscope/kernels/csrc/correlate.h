@@ -99,8 +99,8 @@ CONVSCOPE_INLINE void add_any_taps(const Taps& t, int64_t offset, Vector* sums) 
 }
 
 // A row of `width` outputs of one vector of channels, `output_step` apart; kColumns = 0 takes any window.
-template <int kSpread, int kColumns, int kStep, class T>
-void sum_row(const Taps& t, Vector start, T* output, int64_t output_step, int64_t width, int channels) {
+template <int kSpread, int kColumns, int kStep>
+void sum_row(const Taps& t, Vector start, float* output, int64_t output_step, int64_t width, int channels) {
   int64_t offset = 0;
   const auto tile = [&](auto size) __attribute__((always_inline)) {
     constexpr int kTile = decltype(size)::value;
@@ -123,40 +123,39 @@ void sum_row(const Taps& t, Vector start, T* output, int64_t output_step, int64_
   while (width >= 1) tile(std::integral_constant<int, 1>());
 }
 
-template <class T>
-using RowSum = void (*)(const Taps&, Vector, T*, int64_t, int64_t, int);
+using RowSum = void (*)(const Taps&, Vector, float*, int64_t, int64_t, int);
 
-template <int kSpread, class T>
-RowSum<T> choose_row_sum(const Axis& columns) {
+template <int kSpread>
+RowSum choose_row_sum(const Axis& columns) {
   if (columns.spacing == 1 && columns.step == 1) switch (columns.taps.size()) {
-      case 1: return sum_row<kSpread, 1, 1, T>;
-      case 2: return sum_row<kSpread, 2, 1, T>;
-      case 3: return sum_row<kSpread, 3, 1, T>;
+      case 1: return sum_row<kSpread, 1, 1>;
+      case 2: return sum_row<kSpread, 2, 1>;
+      case 3: return sum_row<kSpread, 3, 1>;
     }
-  if (columns.spacing == 1 && columns.step == 2 && columns.taps.size() == 3) return sum_row<kSpread, 3, 2, T>;
-  if constexpr (kSpread > 1) return sum_row<kSpread, 0, 0, T>;  // larger ones are rare in groups, and slow to compile
+  if (columns.spacing == 1 && columns.step == 2 && columns.taps.size() == 3) return sum_row<kSpread, 3, 2>;
+  if constexpr (kSpread > 1) return sum_row<kSpread, 0, 0>;  // larger ones are rare in groups, and slow to compile
   if (columns.spacing == 1 && columns.step == 1) switch (columns.taps.size()) {
-      case 4: return sum_row<kSpread, 4, 1, T>;
-      case 5: return sum_row<kSpread, 5, 1, T>;
-      case 7: return sum_row<kSpread, 7, 1, T>;
+      case 4: return sum_row<kSpread, 4, 1>;
+      case 5: return sum_row<kSpread, 5, 1>;
+      case 7: return sum_row<kSpread, 7, 1>;
     }
   if (columns.spacing == 1 && columns.step == 2) switch (columns.taps.size()) {
-      case 5: return sum_row<kSpread, 5, 2, T>;
-      case 7: return sum_row<kSpread, 7, 2, T>;
+      case 5: return sum_row<kSpread, 5, 2>;
+      case 7: return sum_row<kSpread, 7, 2>;
     }
-  return sum_row<kSpread, 0, 0, T>;
+  return sum_row<kSpread, 0, 0>;
 }
 
 // Some outputs of an image: those of a remainder by the stride along each axis.
-template <int kSpread, class T>
 struct Phase {
   Axis columns;
   std::vector<float> weights;
-  RowSum<T> sum;
+  RowSum sum;
 
-  Phase(const Convolution& c, const Way& way, const Axis& rows, const Axis& columns, const T* weight)
-      : columns(columns), weights(pack_weights(weight, c, way, rows, columns)),
-        sum(choose_row_sum<kSpread, T>(columns)) {}
+  template <class T>
+  Phase(const Convolution& c, const Way& way, const Axis& rows, const Axis& columns, const T* weight,
+        RowSum sum)
+      : columns(columns), weights(pack_weights(weight, c, way, rows, columns)), sum(sum) {}
 };
 
 // Columns of input that the outputs of `phases` read, in a row of `width` outputs: first and one behind the last.
@@ -178,12 +177,12 @@ template <int kSpread, class T>
 void correlate(const Convolution& c, const Way& way, const T* input, const T* weight, const T* bias, T* output) {
   const Image &in = way.in, &out = way.out;
   const Channels& channels = way.channels;
-  std::vector<Phase<kSpread, T>> phases;
+  std::vector<Phase> phases;
   Span columns, window;
   for (const Axis& x : way.columns) columns.add(x, 0, out.width);
   for (const Axis& y : way.rows) window.add(y, 0, std::min<int64_t>(out.height, way.rows.size()));
   for (const Axis& y : way.rows)
-    for (const Axis& x : way.columns) phases.emplace_back(c, way, y, x, weight);
+    for (const Axis& x : way.columns) phases.emplace_back(c, way, y, x, weight, choose_row_sum<kSpread>(x));
   const int64_t capacity = std::max<int64_t>(1, window.size()), loads = channels.loads();
   const int64_t row_bytes = Rows<T>::size(1, columns.size(), capacity) * sizeof(float);
   const int64_t weight_bytes = channels.in * c.kernel[0] * c.kernel[1] * kLanes * sizeof(float);
@@ -210,7 +209,7 @@ void correlate(const Convolution& c, const Way& way, const T* input, const T* we
           const int count = int(std::min<int64_t>(kLanes, out.channels - channel));
           const Vector start = bias ? load_first(bias + channel, count) : Vector{};
           for (size_t x = 0; x < way.columns.size(); ++x) {
-            const Phase<kSpread, T>& phase = phases[y % way.rows.size() * way.columns.size() + x];
+            const Phase& phase = phases[y % way.rows.size() * way.columns.size() + x];
             const int64_t shift = (phase.columns.first - columns.first) * kLanes;
             for (int64_t i = 0; i < loads; ++i)
               for (int64_t k = 0; k < taps; ++k)
@@ -220,8 +219,15 @@ void correlate(const Convolution& c, const Way& way, const T* input, const T* we
                          int64_t(phase.columns.taps.size()), phase.columns.spacing * kLanes,
                          phase.columns.step * kLanes};
             T* to = output + item.image * out.size() + (y * out.width + phase.columns.start) * out.channels + channel;
-            phase.sum(t, start, to, phase.columns.stride * out.channels,
-                      ceil_divide(out.width - phase.columns.start, phase.columns.stride), count);
+            const int64_t step = phase.columns.stride * out.channels;
+            const int64_t width = ceil_divide(out.width - phase.columns.start, phase.columns.stride);
+            if constexpr (std::is_same_v<T, float>) {
+              phase.sum(t, start, to, step, width, count);
+            } else {
+              float* sums = scratch<1>(width * kLanes);
+              phase.sum(t, start, sums, kLanes, width, kLanes);
+              for (int64_t i = 0; i < width; ++i) store_first(to + i * step, load(sums + i * kLanes), count);
+            }
           }
         }
       }

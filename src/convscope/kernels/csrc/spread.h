@@ -54,7 +54,7 @@ struct Channels {
   static int choose(int64_t in, int64_t out, int64_t total) {
     if (in * out == 1) return 1;
     if (out % kLanes == 0 || out == total) return kLanes;
-    return in == out && kLanes % in == 0 ? int(in) : 1;
+    return in == out && in >= 4 && kLanes % in == 0 ? int(in) : 1;
   }
 };
 
@@ -66,7 +66,6 @@ void with_spread(int spread, Body&& body) {
     if (spread == 8) return body(std::integral_constant<int, 8>());
   if constexpr (kLanes > 4)
     if (spread == 4) return body(std::integral_constant<int, 4>());
-  if (spread == 2) return body(std::integral_constant<int, 2>());
   body(std::integral_constant<int, 1>());
 }
 
