@@ -7,7 +7,7 @@ from convscope.kernels.depthwise import depthwise_conv2d
 from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
 from convscope.kernels.registry import Case, Verdict, families, self_test, verdict
-from convscope.kernels.routes import conv2d, recording
+from convscope.kernels.routes import Recording, conv2d, recording
 from convscope.kernels.tuning import Timing, time_routes, tune
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Library",
     "Operands",
     "Processor",
+    "Recording",
     "Timing",
     "Verdict",
     "channels_last",

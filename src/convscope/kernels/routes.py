@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from convscope.kernels.layouts import channels_last
 from convscope.kernels.registry import native_for
 from convscope.kernels.tuned import tuned
 
-__all__ = ["candidates", "choose", "conv2d", "forget", "recording", "run"]
+__all__ = ["Recording", "candidates", "choose", "conv2d", "forget", "recording", "run"]
 
 aten = torch.ops.aten
 
@@ -100,13 +101,26 @@ def _torch_routes(passing: str) -> dict[str, Route]:
     return routes
 
 
+class Recording(dict[Case, Operands]):
+    """The cases that ran, each with the operands of its last call, and in `counts` how often each ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[Case] = Counter()
+
+    def note(self, case: Case, operands: Operands) -> None:
+        """Add a call."""
+        self[case] = operands
+        self.counts[case] += 1
+
+
 # For each pass the routes, the preferred first: the rule where nothing was measured.
 _ROUTES: dict[str, dict[str, Route]] = {
     passing: {"depthwise": _native(depthwise, passing), **_torch_routes(passing)} for passing in PASSES
 }
 _ROUTES["backward_weight"] = {"dense": _native(dense, "backward_weight"), **_ROUTES["backward_weight"]}
 _CHOSEN: dict[Case, str] = {}
-_RECORDED: list[dict[Case, Operands]] = []
+_RECORDED: list[Recording] = []
 
 
 def candidates(case: Case, operands: Operands) -> list[str]:
@@ -129,14 +143,14 @@ def forget() -> None:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[dict[Case, Operands]]:
-    """Collect the cases that run in the block, with their operands."""
-    found: dict[Case, Operands] = {}
+def recording() -> Iterator[Recording]:
+    """Collect the cases that run in the block, with their operands, and count them."""
+    found = Recording()
     _RECORDED.append(found)
     try:
         yield found
     finally:
-        _RECORDED.remove(found)
+        _RECORDED[:] = [each for each in _RECORDED if each is not found]  # equal recordings are not the same
 
 
 def run(case: Case, operands: Operands, route: str) -> Tensor:
@@ -147,7 +161,7 @@ def run(case: Case, operands: Operands, route: str) -> Tensor:
 def _pass(passing: str, operands: Operands) -> Tensor:
     case = Case.of(passing, operands)
     for found in _RECORDED:
-        found[case] = operands
+        found.note(case, operands)
     return run(case, operands, choose(case, operands))
 
 
