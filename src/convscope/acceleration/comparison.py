@@ -229,8 +229,11 @@ def compare(
     }
     modes: tuple[Mode, ...] = ("training", "inference") if train else ("inference",)
     with torch.random.fork_rng(devices=[]):  # dropout draws
-        tuned_routes = _tuned(accelerated, checked, train, tell) if tune else None
-        contests = tuple(_contest(mode, runners, rounds, tell) for mode in modes)
+        tuned_routes = _tuned(copy.deepcopy(plain), precision, checked, train, tell) if tune else None
+        # All before the first step of training, after which the weights are no longer the same to the last bit.
+        tell("comparing the results")
+        differences = {mode: _differences(mode, runners) for mode in modes}
+        contests = tuple(_contest(mode, runners, differences[mode], rounds, tell) for mode in modes)
     return Comparison(
         type(network).__name__,
         tuple(images.shape),
@@ -249,9 +252,9 @@ def _dtype(precision: Precision) -> str:
 
 
 def _tuned(
-    network: nn.Module, images: Tensor, train: bool, tell: Callable[[str], None]
+    network: nn.Module, precision: Precision, images: Tensor, train: bool, tell: Callable[[str], None]
 ) -> tuple[TunedRoute, ...]:
-    step = (training_step if train else inference_step)(network, images)
+    step = (training_step if train else inference_step)(accelerate(network, precision), images)
     with kernels.recording() as recorded, refusal("compare", images):
         step()
     if not recorded:
@@ -267,9 +270,16 @@ def _tuned(
 _Runners = Mapping[str, tuple[nn.Module, Tensor]]
 
 
-def _contest(mode: Mode, runners: _Runners, rounds: int, tell: Callable[[str], None]) -> Contest:
-    tell(f"{mode}: comparing the results")
-    differences = _differences(mode, runners)
+_Difference = tuple[float, float | None, float | None]
+
+
+def _contest(
+    mode: Mode,
+    runners: _Runners,
+    differences: Mapping[str, _Difference],
+    rounds: int,
+    tell: Callable[[str], None],
+) -> Contest:
     make = training_step if mode == "training" else inference_step
     steps: dict[str, Step] = {name: make(network, images) for name, (network, images) in runners.items()}
     for name, step in steps.items():
@@ -285,9 +295,6 @@ def _contest(mode: Mode, runners: _Runners, rounds: int, tell: Callable[[str], N
     variants = tuple(Variant(name, tuple(seconds[name]), *differences[name]) for name in steps)
     batch_size = next(iter(runners.values()))[1].shape[0]
     return Contest(mode, batch_size, variants)
-
-
-_Difference = tuple[float, float | None, float | None]
 
 
 def _differences(mode: Mode, runners: _Runners) -> dict[str, _Difference]:
