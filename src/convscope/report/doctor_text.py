@@ -91,7 +91,7 @@ def _machine_text(machine: Machine) -> str:
         ("routes", f"{machine.tuned} timed on this machine, in {machine.tuned_path}"),
     )
     lines = [f"{head:<11}{printable(text)}" for head, text in rows]
-    if machine.library:
+    if machine.library and machine.verdicts:
         tests = [
             (
                 each.family,
