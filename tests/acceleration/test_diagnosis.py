@@ -349,6 +349,10 @@ def test_a_wrong_result_is_a_problem():
     assert wrong.problems == (
         "accelerated, inference: the results are 5.0e-01 off, at most 1e-03 is rounding",
     )
+    rounding = Variant("PyTorch, channels-last", (1.0,), 0.1, None, 1.0)  # PyTorch itself differs as much
+    assert not type(found)(
+        **{**vars(found), "contests": (Contest("inference", 2, (*variants, rounding)),)}
+    ).problems
     nan = Variant("accelerated", (1.0,), float("nan"), None, 1.0)
     assert type(found)(**{**vars(found), "contests": (Contest("inference", 2, (nan,)),)}).problems
 

@@ -60,7 +60,12 @@ def test_tune(capsys, monkeypatch, tmp_path):
 
 
 def test_results_that_differ(capsys, monkeypatch):
-    monkeypatch.setattr(comparison, "_error_of", lambda result, truth: 0.5)
+    made = comparison._differences
+
+    def wrong(mode, runners):
+        return {**made(mode, runners), "accelerated": (0.5, None, None)}
+
+    monkeypatch.setattr(comparison, "_differences", wrong)
     captured = answer(capsys, "bench lenet5 --batch-size 1 --rounds 1 --no-train --precision fp32", 1)
     assert "problem: accelerated, inference: the results are 5.0e-01 off" in captured.out
     assert captured.err.startswith("convscope: bench: ")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from convscope import kernels
 from convscope import nn as cnn
@@ -31,7 +32,7 @@ __all__ = ["Comparison", "Contest", "TunedRoute", "Variant", "compare"]
 
 _ROUNDS = 5
 PLAIN, CHANNELS_LAST, ACCELERATED = "PyTorch", "PyTorch, channels-last", "accelerated"
-_ROUNDING = 1e-3  # by how much results in float32 may differ over the depth of a network
+_ROUNDING = 1e-3  # by how much results in float32 may differ over the depth of any network
 _DROPPING = (nn.modules.dropout._DropoutNd, cnn.StochasticDepth)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -145,14 +146,20 @@ class Comparison:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Results in float32 that differ by more than rounding, and routes that computed something else."""
-        lines = [
-            f"{each.name}, {contest.mode}: the results are {each.difference:.1e} off, at most {_ROUNDING:.0e} is "
-            "rounding"
-            for contest in self.contests
-            for each in contest.variants
-            if (each.name != ACCELERATED or self.dtype == "float32") and not each.difference <= _ROUNDING
-        ]
+        """Results in float32 that differ by more than rounding, and routes that computed something else.
+
+        How far rounding goes in this network is seen from PyTorch's two layouts: batch norm over few values makes
+        much of the last bit.
+        """
+        lines: list[str] = []
+        for contest in self.contests if self.dtype == "float32" else ():
+            off = {each.name: each.difference for each in contest.variants}
+            bound = max(_ROUNDING, 10 * off.get(CHANNELS_LAST, 0.0))
+            if not off[ACCELERATED] <= bound:
+                lines.append(
+                    f"{ACCELERATED}, {contest.mode}: the results are {off[ACCELERATED]:.1e} off, at most {bound:.0e} is "
+                    "rounding"
+                )
         lines += [
             f"route {name!r} of {each.timing.case.passing} {each.timing.case.input} computes something else"
             for each in self.tuned or ()
@@ -350,7 +357,7 @@ def _results(mode: Mode, network: nn.Module, images: Tensor) -> tuple[list[Tenso
 
 
 def _tensors(result: Any) -> list[Tensor]:
-    leaves = torch.utils._pytree.tree_leaves(result)
+    leaves = tree_leaves(result)
     return [each.detach() for each in leaves if isinstance(each, Tensor) and each.is_floating_point()]
 
 

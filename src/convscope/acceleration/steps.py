@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from convscope.errors import ConvscopeError, UsageError
 
@@ -48,7 +49,7 @@ def loss_of(result: Any) -> Tensor:
         10.0
     """
     total = torch.zeros(())
-    for each in torch.utils._pytree.tree_leaves(result):
+    for each in tree_leaves(result):
         if not isinstance(each, Tensor) or not each.is_floating_point():
             continue
         if each.ndim == 2 and each.shape[1] > 1:

@@ -114,12 +114,11 @@ def _machine_text(machine: Machine) -> str:
 
 
 def _openmp(machine: Machine) -> str:
-    if not machine.openmp:
-        return "no runtime found in this process"
-    if len(machine.openmp) > 1:
-        return f"{len(machine.openmp)} runtimes: {', '.join(machine.openmp)}"
+    names = ", ".join(machine.openmp)
+    if len(machine.openmp) != 1:
+        return f"{len(machine.openmp)} runtimes: {names}" if names else "no runtime found in this process"
     sharers = "PyTorch and the kernels share its threads" if machine.library else "PyTorch's"
-    return f"one runtime, {machine.openmp[0]}: {sharers}"
+    return f"one runtime, {names}: {sharers}"
 
 
 def _count(number: int, noun: str) -> str:
