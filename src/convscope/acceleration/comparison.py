@@ -157,8 +157,8 @@ class Comparison:
             bound = max(_ROUNDING, 10 * off.get(CHANNELS_LAST, 0.0))
             if not off[ACCELERATED] <= bound:
                 lines.append(
-                    f"{ACCELERATED}, {contest.mode}: the results are {off[ACCELERATED]:.1e} off, at most {bound:.0e} is "
-                    "rounding"
+                    f"{ACCELERATED}, {contest.mode}: the results are {off[ACCELERATED]:.1e} off, "
+                    f"at most {bound:.0e} is rounding"
                 )
         lines += [
             f"route {name!r} of {each.timing.case.passing} {each.timing.case.input} computes something else"
