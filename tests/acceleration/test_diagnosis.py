@@ -13,6 +13,7 @@ from convscope import acceleration, kernels
 from convscope.acceleration import (
     Limits,
     OneDnnCall,
+    TunedRoute,
     Variant,
     compare,
     diagnose,
@@ -123,10 +124,13 @@ def test_standard_output_is_back_after_an_error(capfd):
 
 
 def test_what_was_printed_before_stays_before(capfd):
-    print("before", end="")
+    library = ctypes.CDLL(None)
+    library.printf(b"before, from C; ")  # held back by C until it is flushed
+    print("and from Python; ", end="")
     with onednn_log():
         pass
-    assert capfd.readouterr().out == "before"
+    library.fflush(None)
+    assert sorted(capfd.readouterr().out.split("; ")) == ["", "and from Python", "before, from C"]
 
 
 def test_limits_take_the_longer_of_arithmetic_and_traffic():
@@ -192,6 +196,21 @@ def test_a_network_adds_up(train):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(each.grad is None for each in network.parameters())
     assert torch.equal(random, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("call", [diagnose, compare])
+def test_modes_stay(call):
+    network = small().train()
+    network[1].eval()
+    call(network, IMAGES, train=False, rounds=1, **({"limits": LIMITS} if call is diagnose else {}))
+    assert [module.training for module in network] == [number != 1 for number in range(len(network))]
+
+
+def test_gains_of_tuning():
+    case = Case("forward", (2, 4, 8, 6), (10, 4, 3, 3), (2, 2), (1, 1), (1, 1), 1, "float32", 1)
+    row = TunedRoute(kernels.Timing(case, {"channels_last": 3.0, "contiguous": 1.0}), 2)
+    assert (row.rule, row.timing.best, row.gain_seconds) == ("channels_last", "contiguous", 4.0)
+    assert row.to_dict()["gain_seconds"] == 4.0
 
 
 def test_an_accelerated_network_is_diagnosed_and_stays_accelerated():

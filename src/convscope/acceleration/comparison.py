@@ -332,7 +332,7 @@ def _error_of(result: Tensor, truth: Tensor) -> float:
 def _results(mode: Mode, network: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
     """Run a network once; return its results and, in training, the gradients of all parameters as one vector.
 
-    In training nothing is dropped, as no two variants would drop the same. Running statistics are put back.
+    In training nothing is dropped, as no two variants would drop the same.
     """
     if mode == "inference":
         return _tensors(inference_step(network, images)()), None
@@ -340,15 +340,11 @@ def _results(mode: Mode, network: nn.Module, images: Tensor) -> tuple[list[Tenso
     for module in network.modules():
         if isinstance(module, _DROPPING):
             module.eval()
-    kept = {name: each.clone() for name, each in network.named_buffers()}
     parameters = [each for each in network.parameters() if each.requires_grad]
     if not parameters:
         raise UsageError("the network has no parameters to train; time it without training.", call="compare")
     result = network(images)
     gradients = torch.autograd.grad(loss_of(result), parameters, allow_unused=True)
-    with torch.no_grad():
-        for name, each in network.named_buffers():
-            each.copy_(kept[name])
     flat = [
         (torch.zeros_like(each) if grad is None else grad).float().flatten()
         for each, grad in zip(parameters, gradients, strict=True)
