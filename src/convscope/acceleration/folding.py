@@ -52,6 +52,10 @@ class Folded(nn.Module):
         """Make the weights again at the next call."""
         self._packed.clear()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the made weights out of copies: oneDNN's layouts cannot be copied, and are made again."""
+        return {**self.__dict__, "_packed": {}}
+
 
 class FoldedConvolution(Folded):
     """A convolution, the batch norm after it, an addition and an activation, as one operation."""

@@ -13,7 +13,9 @@ from rich.console import Console
 from convscope import __version__
 from convscope.cli import (
     audit,
+    bench,
     demo,
+    doctor,
     draw,
     explain,
     geometry,
@@ -45,6 +47,8 @@ _COMMANDS = {
     "train": train,
     "eval": eval_,
     "predict": predict,
+    "doctor": doctor,
+    "bench": bench,
 }
 
 app = App(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from convscope.models import Preprocessing
     from convscope.training import Run
 
-__all__ = ["OpenedNetwork", "open_network"]
+__all__ = ["OpenedNetwork", "open_for_images", "open_network"]
+
+_OWN_SHAPE = (3, 224, 224)  # of images for the user's own code, which does not say what it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,36 @@ def open_network(
         opened = _from_zoo(spec, shape, image, seed, weights)
     opened.network.train(train)
     return opened
+
+
+def open_for_images(
+    spec: str, batch_size: int, size: int | None
+) -> tuple[OpenedNetwork, tuple[int, int, int, int]]:
+    """Open a network to be timed on a batch of images; return it and the batch's shape.
+
+    Args:
+        size: pixels a side; None: those that the network was made for, 224 for the user's own code.
+    Raises:
+        UsageError: as `open_network`; a batch or size below 1; a network of something else than images.
+    Example:
+        >>> open_for_images("lenet5", 4, None)[1]
+        (4, 1, 28, 28)
+    """
+    for flag, value in (("--batch-size", batch_size), ("--size", size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} is {value}; it must be at least 1.")
+    wanted = None
+    if size is not None:
+        from convscope.models import list_models, model_entry
+
+        if spec in list_models():
+            wanted = f"{model_entry(spec).input_shape[0]}x{size}x{size}"
+    opened = open_network(spec, wanted)
+    image = _OWN_SHAPE if opened.shape is None else opened.shape[1:]
+    if len(image) != 3:
+        raise UsageError(f"{spec!r} takes inputs of shape {image}, no images (C, H, W).", call="network")
+    channels, height, width = image if size is None else (image[0], size, size)
+    return opened, (batch_size, channels, height, width)
 
 
 def _from_zoo(

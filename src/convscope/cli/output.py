@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from convscope.errors import UsageError
 
-__all__ = ["console", "int_list", "padding_of", "print_json", "say_written"]
+__all__ = ["console", "int_list", "padding_of", "passing_line", "print_json", "say_written"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -41,6 +42,25 @@ def say_written(*paths: Path) -> None:
     """Tell on standard error where files were written, so that standard output stays the result."""
     for path in paths:
         print(f"wrote {path}", file=sys.stderr)
+
+
+@contextmanager
+def passing_line() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a text in the last line of a terminal until the next one; nothing elsewhere.
+
+    No thread draws it, which would take time from what is being measured.
+    """
+    shown = sys.stderr is not None and sys.stderr.isatty()
+
+    def show(text: str) -> None:
+        if shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        show("")
 
 
 def int_list(flag: str, text: str) -> tuple[int, ...]:

@@ -23,9 +23,7 @@ def channels_last(input: Tensor) -> Tensor:
 def empty_maps(like: Tensor, shape: Sequence[int]) -> Tensor:
     """Return channels-last maps without values, of the type of `like`."""
     # Not a view: what comes next may be done in place.
-    return torch.empty(
-        tuple(shape), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
+    return torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def pointer(tensor: Tensor | None) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from convscope.kernels.layouts import channels_last, empty_maps
 from convscope.kernels.registry import native_for
 from convscope.kernels.tuned import tuned
 
-__all__ = ["candidates", "choose", "conv2d", "forget", "recording", "run"]
+__all__ = ["Recording", "candidates", "choose", "conv2d", "forget", "recording", "run"]
 
 aten = torch.ops.aten
 
@@ -101,6 +102,19 @@ def _torch_routes(passing: str) -> dict[str, Route]:
     return routes
 
 
+class Recording(dict[Case, Operands]):
+    """The cases that ran, each with the operands of its last call, and in `counts` how often each ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[Case] = Counter()
+
+    def note(self, case: Case, operands: Operands) -> None:
+        """Add a call."""
+        self[case] = operands
+        self.counts[case] += 1
+
+
 def _routes(passing: str) -> dict[str, Route]:
     """Return the routes of a pass, the preferred first: the rule where nothing was measured."""
     own = {"depthwise": depthwise, "winograd": winograd, "grouped": grouped}
@@ -111,7 +125,7 @@ def _routes(passing: str) -> dict[str, Route]:
 
 _ROUTES = {passing: _routes(passing) for passing in PASSES}
 _CHOSEN: dict[Case, str] = {}
-_RECORDED: list[dict[Case, Operands]] = []
+_RECORDED: list[Recording] = []
 
 
 def candidates(case: Case, operands: Operands) -> list[str]:
@@ -135,14 +149,14 @@ def forget() -> None:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[dict[Case, Operands]]:
-    """Collect the cases that run in the block, with their operands."""
-    found: dict[Case, Operands] = {}
+def recording() -> Iterator[Recording]:
+    """Collect the cases that run in the block, with their operands, and count them."""
+    found = Recording()
     _RECORDED.append(found)
     try:
         yield found
     finally:
-        _RECORDED.remove(found)
+        _RECORDED[:] = [each for each in _RECORDED if each is not found]  # equal recordings are not the same
 
 
 def run(case: Case, operands: Operands, route: str) -> Tensor:
@@ -153,7 +167,7 @@ def run(case: Case, operands: Operands, route: str) -> Tensor:
 def _pass(passing: str, operands: Operands) -> Tensor:
     case = Case.of(passing, operands)
     for found in _RECORDED:
-        found[case] = operands
+        found.note(case, operands)
     return run(case, operands, choose(case, operands))
 
 
