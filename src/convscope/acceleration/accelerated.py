@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
+from torch.jit._trace import is_tracing
 from torch.nn.modules import module as torch_module
+from torch.utils._pytree import tree_map
 
 from convscope import kernels
 from convscope.acceleration.folding import Folded
@@ -155,8 +158,8 @@ class Acceleration:
             and torch._C._len_torch_dispatch_stack() == 0
             and not torch._C._is_torch_function_mode_enabled()
             and not torch.compiler.is_compiling()
-            and torch._C._functorch.peek_interpreter_stack() is None
-            and not torch.jit.is_tracing()
+            and _functorch.peek_interpreter_stack() is None
+            and not is_tracing()
             and not _hooked(network)
         )
 
@@ -226,6 +229,6 @@ def _hooked(network: nn.Module) -> bool:
 
 def _in_float32(result: Any) -> Any:
     """Return a network's result with its tensors in float32."""
-    return torch.utils._pytree.tree_map(
+    return tree_map(
         lambda each: each.float() if isinstance(each, Tensor) and each.is_floating_point() else each, result
     )

@@ -114,7 +114,7 @@ def fuse_for_training(network: nn.Module, dtype: torch.dtype) -> Fused:
             rewriter.replace(node, node.args, Convolution(layer, settings, dtype), [])
         elif layer is not None and (pooling := pooling_settings(layer)) is not None:
             rewriter.replace(node, node.args, MaxPool(pooling), [])
-        elif type(layer) is nn.Linear and dtype != torch.float32:
+        elif type(layer) is nn.Linear:
             rewriter.replace(node, node.args, Linear(layer, dtype), [])
     return rewriter.finish()
 

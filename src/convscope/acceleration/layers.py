@@ -64,7 +64,7 @@ class Convolution(nn.Module):
 
 
 def pooling_settings(layer: nn.Module) -> tuple[Any, ...] | None:
-    """Return kernel, stride, padding and dilation as pairs, and ceil_mode, of a max pooling torch computes; else None."""
+    """Return kernel, stride, padding, dilation as pairs, and ceil_mode, of max pooling as torch has it; else None."""
     if type(layer) not in (nn.MaxPool2d, cnn.MaxPool2d):
         return None
     assert isinstance(layer, nn.MaxPool2d)
@@ -86,7 +86,7 @@ class MaxPool(nn.Module):
 
 
 class Linear(nn.Module):
-    """A linear layer in the type of the arithmetic."""
+    """A linear layer in the type of the arithmetic, over pixels by the routes of convolutions."""
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
@@ -94,8 +94,13 @@ class Linear(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         layer, dtype = self.layer, self.dtype
-        bias = layer.bias if layer.bias is None else layer.bias.to(dtype)
-        return nn.functional.linear(input.to(dtype), layer.weight.to(dtype), bias)
+        weight, bias = layer.weight.to(dtype), layer.bias if layer.bias is None else layer.bias.to(dtype)
+        if input.ndim != 4 or not input.numel():
+            return nn.functional.linear(input.to(dtype), weight, bias)
+        # At each pixel of maps: a 1x1 convolution, for which PyTorch has better products than for matrices.
+        maps = input.to(dtype).permute(0, 3, 1, 2)
+        made = kernels.conv2d(maps, weight[:, :, None, None], bias, (1, 1), (0, 0), (1, 1), 1)
+        return made.permute(0, 2, 3, 1)
 
 
 class Normalisation(nn.Module):

@@ -44,13 +44,8 @@ class Case(NamedTuple):
 
     @property
     def pointwise(self) -> bool:
-        """Whether the convolution is a matrix product at each pixel."""
-        return (
-            self.weight[2:] == (1, 1)
-            and self.stride == (1, 1)
-            and self.padding == (0, 0)
-            and self.groups == 1
-        )
+        """Whether the convolution is a matrix product at each pixel that it reads."""
+        return self.weight[2:] == (1, 1) and self.padding == (0, 0) and self.groups == 1
 
 
 class Operands(NamedTuple):

@@ -79,16 +79,26 @@ def _rows(maps: Tensor) -> Tensor:
 
 def _product(o: Operands, passing: str) -> Tensor:
     kernel = o.weight.reshape(o.weight.shape[:2])
+    down, across = o.settings[0]
+    read = o.input[:, :, ::down, ::across]
     if passing == "backward_weight":
         assert o.grad is not None
-        return (_rows(o.grad).t() @ _rows(o.input)).view(o.weight.shape)
-    given, kernel = (o.input, kernel.t()) if passing == "forward" else (o.grad, kernel)
-    assert given is not None
-    made = empty_maps(given, (given.shape[0], kernel.shape[1], *given.shape[2:]))
-    if o.bias is None:
-        torch.mm(_rows(given), kernel, out=_rows(made))
-    else:
-        torch.addmm(o.bias, _rows(given), kernel, out=_rows(made))
+        return (_rows(o.grad).t() @ _rows(read)).view(o.weight.shape)
+    if passing == "forward":
+        made = empty_maps(read, (read.shape[0], kernel.shape[0], *read.shape[2:]))
+        if o.bias is None:
+            torch.mm(_rows(read), kernel.t(), out=_rows(made))
+        else:
+            torch.addmm(o.bias, _rows(read), kernel.t(), out=_rows(made))
+        return made
+    assert o.grad is not None
+    made = empty_maps(o.input, o.input.shape)
+    if down == across == 1:
+        torch.mm(_rows(o.grad), kernel, out=_rows(made))
+        return made
+    made.zero_()
+    found = (_rows(o.grad) @ kernel).view(read.shape[0], *read.shape[2:], kernel.shape[1])
+    made[:, :, ::down, ::across] = found.permute(0, 3, 1, 2)
     return made
 
 
@@ -98,8 +108,8 @@ def _torch_routes(passing: str) -> dict[str, Route]:
         name: Route(lambda case, o: True, functools.partial(_aten, layout=layout, passing=passing))
         for name, layout in layouts.items()
     }
-    routes["product"] = Route(lambda case, o: case.pointwise, functools.partial(_product, passing=passing))
-    return routes
+    product = Route(lambda case, o: case.pointwise, functools.partial(_product, passing=passing))
+    return {"product": product, **routes} if passing == "backward_weight" else {**routes, "product": product}
 
 
 class Recording(dict[Case, Operands]):
