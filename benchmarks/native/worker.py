@@ -38,10 +38,8 @@ def main() -> None:
     labels = torch.randint(1000, (int(batch),))
     channels_last = way.endswith("nhwc")
     if channels_last:
-        network, images = (
-            network.to(memory_format=torch.channels_last),
-            images.contiguous(memory_format=torch.channels_last),
-        )
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        images = images.contiguous(memory_format=torch.channels_last)
     if way.startswith("accelerated"):
         cs.accelerate(network, way.split("-")[1])  # pyright: ignore[reportArgumentType]
     autocast = torch.autocast("cpu", torch.bfloat16, enabled="bf16" in way and way.startswith("eager"))

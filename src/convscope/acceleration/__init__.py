@@ -2,8 +2,8 @@
 
 from convscope.acceleration.accelerated import (
     Acceleration,
-    Precision,
     accelerate,
+    accelerated,
     acceleration_of,
     decelerate,
 )
@@ -12,6 +12,7 @@ from convscope.acceleration.diagnosis import ConvolutionTime, Diagnosis, Network
 from convscope.acceleration.limits import Limits, measure_limits
 from convscope.acceleration.machine import Machine, describe_machine
 from convscope.acceleration.onednn import OneDnnCall, onednn_calls, onednn_log
+from convscope.acceleration.precision import Precision
 from convscope.acceleration.process import keep_memory, prepare_process
 from convscope.acceleration.steps import random_images
 
@@ -29,6 +30,7 @@ __all__ = [
     "TunedRoute",
     "Variant",
     "accelerate",
+    "accelerated",
     "acceleration_of",
     "compare",
     "decelerate",

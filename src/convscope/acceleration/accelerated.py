@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import warnings
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,13 @@ from torch.utils._pytree import tree_map
 from convscope import kernels
 from convscope.acceleration.folding import Folded
 from convscope.acceleration.fusion import Fused, fuse_for_inference, fuse_for_training
+from convscope.acceleration.precision import Precision
 from convscope.acceleration.process import prepare_process
 from convscope.acceleration.tracing import UntraceableError
 from convscope.errors import UnknownNameError, UsageError
 
-__all__ = ["Acceleration", "Precision", "accelerate", "acceleration_of", "decelerate"]
+__all__ = ["Acceleration", "accelerate", "accelerated", "acceleration_of", "decelerate"]
 
-Precision = Literal["auto", "fp32", "bf16"]
-_PRECISIONS = ("auto", "fp32", "bf16")
 _STATE = "_convscope_acceleration"
 
 
@@ -59,8 +59,8 @@ def accelerate(network: nn.Module, precision: Precision = "auto") -> nn.Module:
     """
     if not isinstance(network, nn.Module):
         raise UsageError(f"network is a {type(network).__name__}; give a torch.nn.Module.", call="accelerate")
-    if precision not in _PRECISIONS:
-        raise UnknownNameError("precision", precision, _PRECISIONS, call="accelerate")
+    if precision not in get_args(Precision):
+        raise UnknownNameError("precision", precision, get_args(Precision), call="accelerate")
     decelerate(network)
     prepare_process()
     bf16 = precision == "bf16" or (precision == "auto" and kernels.processor().native_bf16)
@@ -81,6 +81,28 @@ def decelerate(network: nn.Module) -> nn.Module:
         if state is not None:
             state.remove(module)
     return network
+
+
+@contextlib.contextmanager
+def accelerated(network: nn.Module, precision: Precision = "auto", enabled: bool = True) -> Iterator[None]:
+    """Accelerate a network for a block; one that is already accelerated stays as it is.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3))
+        >>> with accelerated(network):
+        ...     acceleration_of(network) is None
+        False
+        >>> acceleration_of(network) is None
+        True
+    """
+    own = enabled and all(acceleration_of(module) is None for module in network.modules())
+    if own:
+        accelerate(network, precision)
+    try:
+        yield
+    finally:
+        if own:
+            decelerate(network)
 
 
 def acceleration_of(network: nn.Module) -> Acceleration | None:

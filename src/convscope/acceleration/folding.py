@@ -111,7 +111,10 @@ class FoldedConvolution(Folded):
 
     def _ours(self, input: Tensor, weight: Tensor) -> bool:
         """Whether our kernel and an activation apart are better than oneDNN's fused operation."""
-        return False
+        operands = kernels.Operands(input, weight, None, None, self.settings)
+        route = kernels.choose(kernels.Case.of("forward", operands), operands)
+        # A small depthwise window is bound by memory, where what is fused counts.
+        return route in ("winograd", "grouped") or (route == "depthwise" and max(weight.shape[2:]) > 3)
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         layer, norm = self.layer, self.norm

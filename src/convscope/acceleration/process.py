@@ -8,6 +8,8 @@ import sys
 
 import torch
 
+from convscope import kernels
+
 __all__ = ["keep_memory", "prepare_process"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -32,3 +34,6 @@ def prepare_process() -> None:
     """Set the allocator, and count numbers below 1e-38 as zero, as arithmetic with them is 100 times slower."""
     keep_memory()
     torch.set_flush_denormal(True)
+    library = kernels.load()
+    if library.handle is not None:  # in the other threads of the pool, which torch's word does not reach
+        library.flush_denormals(torch.get_num_threads())

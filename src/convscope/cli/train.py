@@ -28,6 +28,8 @@ def run(
     crop_padding: int | None = None,
     image_size: int | None = None,
     seed: int | None = None,
+    accelerate: bool | None = None,
+    precision: str | None = None,
     output: Path | None = None,
     resume: Path | None = None,
     json: bool = False,
@@ -52,6 +54,10 @@ def run(
         softmax or hinge.
     image_size
         Pixels a side to which a folder's images are resized.
+    accelerate
+        Run the network fused and by the fastest routes of this CPU; on unless switched off.
+    precision
+        Of the fused network: auto (bf16 where the CPU has instructions for it), fp32 or bf16.
     output
         The run folder to make; by default runs/ and the model's name.
     resume
@@ -81,6 +87,8 @@ def run(
             ("crop_padding", crop_padding),
             ("image_size", image_size),
             ("seed", seed),
+            ("accelerate", accelerate),
+            ("precision", precision),
         )
         if value is not None
     }

@@ -10,7 +10,7 @@ from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
 from convscope.kernels.max_pool import max_pool2d
 from convscope.kernels.registry import Comparison, Verdict, families, native_for, self_test, verdict
-from convscope.kernels.routes import Recording, conv2d, recording
+from convscope.kernels.routes import Recording, choose, conv2d, recording
 from convscope.kernels.stem import stem_conv2d
 from convscope.kernels.tuning import Timing, time_routes, tune
 
@@ -26,6 +26,7 @@ __all__ = [
     "Verdict",
     "batch_norm_act",
     "channels_last",
+    "choose",
     "conv2d",
     "deformable_backward",
     "deformable_forward",

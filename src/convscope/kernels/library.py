@@ -99,6 +99,9 @@ def load() -> Library:
     return Library(None, None, f"no library for {best} or less in {folder}")
 
 
+declare("flush_denormals", "i")
+
+
 def native() -> Library | None:
     """Return the library if there is one."""
     library = load()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convscope.acceleration import accelerated
 from convscope.data import decode_image, preprocess
 from convscope.errors import UsageError
 from convscope.geometry import as_int
@@ -17,6 +18,8 @@ from convscope.models import weights_info
 from convscope.nn.modes import evaluating
 
 __all__ = ["Prediction", "decoded", "likeliest", "predict"]
+
+_WORTH_FUSING = 8  # pictures: fusing takes about as long as this many
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,12 @@ class Prediction:
 
 
 def predict(
-    network: nn.Module, pictures: Sequence[np.ndarray], top: int = 5, names: Sequence[str] = ()
+    network: nn.Module,
+    pictures: Sequence[np.ndarray],
+    top: int = 5,
+    names: Sequence[str] = (),
+    *,
+    accelerate: bool = True,
 ) -> list[Prediction]:
     """Name the likeliest classes of decoded pictures, each (H, W) or (H, W, 3), uint8.
 
@@ -46,6 +54,7 @@ def predict(
 
     Args:
         names: what to call the pictures in the answers; by default their numbers.
+        accelerate: run the network fused (`convscope.accelerate`) where the pictures are enough to pay for it.
     Raises:
         UsageError: a network that does not say how its images are prepared, or that segments.
     """
@@ -57,7 +66,9 @@ def predict(
             call="predict",
         )
     facts = info.preprocessing
-    return likeliest(network, pictures, lambda picture: preprocess(picture, facts), info.classes, top, names)
+    return likeliest(
+        network, pictures, lambda picture: preprocess(picture, facts), info.classes, top, names, accelerate
+    )
 
 
 def likeliest(
@@ -67,6 +78,7 @@ def likeliest(
     classes: Sequence[str],
     top: int,
     names: Sequence[str] = (),
+    accelerate: bool = True,
 ) -> list[Prediction]:
     """Prepare pictures, run them one by one, and return the classes of the largest scores; see `predict`."""
     top = as_int("top", top, at_least=1)
@@ -76,7 +88,8 @@ def likeliest(
         raise UsageError(f"{len(names)} names for {len(pictures)} pictures; give one each.", call="predict")
     like = next(network.parameters(), torch.empty(0))
     found: list[Prediction] = []
-    with torch.inference_mode(), evaluating(network):
+    fused = accelerate and len(pictures) >= _WORTH_FUSING
+    with evaluating(network), accelerated(network, enabled=fused), torch.inference_mode():
         for name, picture in zip(names or map(str, range(len(pictures))), pictures, strict=True):
             scores = network(prepare(picture).to(like))
             if not isinstance(scores, Tensor) or scores.dim() != 2:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from convscope.acceleration.precision import Precision
 from convscope.errors import UnknownNameError, UsageError
 from convscope.geometry import as_int
 
@@ -35,6 +36,7 @@ class Recipe:
         loss: `softmax` cross-entropy with `label_smoothing`, or the multiclass SVM `hinge` loss.
         horizontal_flip, crop_padding: mirror half the images; shift by a random crop of the padded image.
         seed: of the weights, the order and the augmentation.
+        accelerate, precision: whether, and in which type, the network runs fused (`convscope.accelerate`).
     Raises:
         UsageError: a value outside its range.
     Example:
@@ -58,16 +60,17 @@ class Recipe:
     image_size: int | None = None
     seed: int = 0
     model_options: Mapping[str, object] = field(default_factory=dict)
+    accelerate: bool = True
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("seed", 0)):
             as_int(f"Recipe: {name}", getattr(self, name), at_least=least)
         if self.seed >= 2**63:
             raise UsageError(f"Recipe: seed is {self.seed}; it must be below 2**63.")
-        if not isinstance(self.horizontal_flip, bool):
-            raise UsageError(
-                f"Recipe: horizontal_flip is {self.horizontal_flip!r}; it must be True or False."
-            )
+        for name in ("horizontal_flip", "accelerate"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"Recipe: {name} is {getattr(self, name)!r}; it must be True or False.")
         if self.image_size is not None:
             as_int("Recipe: image_size", self.image_size, at_least=1)
         for name, low, high in (
@@ -83,7 +86,12 @@ class Recipe:
                     f"Recipe: {name} is {value!r}; it must be {'above' if name == 'lr' else 'at least'} {low:g}"
                     + (f" and below {high:g}." if high < math.inf else " and finite.")
                 )
-        for name, known in (("optimizer", Optimizer), ("schedule", Schedule), ("loss", Loss)):
+        for name, known in (
+            ("optimizer", Optimizer),
+            ("schedule", Schedule),
+            ("loss", Loss),
+            ("precision", Precision),
+        ):
             if getattr(self, name) not in get_args(known):
                 raise UnknownNameError(name, getattr(self, name), get_args(known), call="Recipe")
         if self.optimizer == "adamw" and self.momentum != _MOMENTUM:

@@ -152,25 +152,35 @@ class Run(Shown):
             )
         return images
 
-    def evaluate(self, data: str | Path | ImageSet | None = None) -> Evaluation:
+    def evaluate(self, data: str | Path | ImageSet | None = None, *, accelerate: bool = True) -> Evaluation:
         """Measure the trained network, with its recipe's loss, on a set of images.
 
         Args:
             data: a set, or the name or folder of one whose test split is taken; by default the run's own.
+            accelerate: run the network fused (`convscope.accelerate`).
         """
         images = data if isinstance(data, ImageSet) else self.dataset("test", data)
         loss = loss_of(self.recipe)
-        return evaluate(self.network(), images, mean=self.facts.mean, std=self.facts.std, loss=loss)
+        facts = self.facts
+        return evaluate(
+            self.network(), images, mean=facts.mean, std=facts.std, loss=loss, accelerate=accelerate
+        )
 
     def predict(
-        self, pictures: Sequence[np.ndarray], top: int = 3, names: Sequence[str] = ()
+        self,
+        pictures: Sequence[np.ndarray],
+        top: int = 3,
+        names: Sequence[str] = (),
+        *,
+        accelerate: bool = True,
     ) -> list[Prediction]:
         """Name the likeliest classes of decoded pictures, each (H, W) or (H, W, 3), uint8.
 
         Args:
             names: what to call the pictures in the answers; by default their numbers.
+            accelerate: run the network fused where the pictures are enough to pay for it.
         """
-        return likeliest(self.network(), pictures, self.prepare, self.facts.classes, top, names)
+        return likeliest(self.network(), pictures, self.prepare, self.facts.classes, top, names, accelerate)
 
     def predict_files(self, paths: Sequence[str | Path], top: int = 3) -> list[Prediction]:
         """Decode picture files and name the likeliest classes of each.

@@ -1,5 +1,10 @@
-// Which of the libraries this CPU runs. Asked of the baseline library, which runs everywhere.
+// The CPU: which of the libraries it runs (asked of the baseline library, which runs everywhere), and its denormals.
 #include "abi.h"
+#include "threads.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 CONVSCOPE_API const char* convscope_instruction_set() {
 #if defined(__x86_64__)
@@ -13,4 +18,16 @@ CONVSCOPE_API const char* convscope_instruction_set() {
   if (avx2) return "avx2";
 #endif
   return "baseline";
+}
+
+// Lets every thread of the pool take numbers below 1e-38 for zero, as `torch.set_flush_denormal` does for one thread.
+CONVSCOPE_API void convscope_flush_denormals(int threads) {
+#if defined(__x86_64__)
+  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x40;
+  convscope::share_out(threads, threads, [](int64_t, int64_t, int) {
+    _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
+  });
+#else
+  (void)threads;
+#endif
 }
