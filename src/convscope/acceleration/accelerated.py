@@ -210,7 +210,9 @@ class Acceleration:
                 if own is not None:
                     network.__dict__["forward"] = own
         if inference:
-            self._refresh_folded(key)
+            self._refresh_folded()
+        elif self._signature:
+            self._forget_folded()  # training changes the weights; a second copy of them would only take memory
         return self._fused[key]
 
     def _read_structure(self, network: nn.Module) -> None:
@@ -222,16 +224,20 @@ class Acceleration:
         ]
         self._tensors = [*network.parameters(), *network.buffers()]
 
-    def _refresh_folded(self, key: tuple[bool, ...]) -> None:
+    def _refresh_folded(self) -> None:
         signature = [
             (each.data_ptr(), -1 if each.is_inference() else each._version) for each in self._tensors
         ]
         if signature != self._signature:
-            for fused in self._fused.values():
-                for module in fused.run.modules():
-                    if isinstance(module, Folded):
-                        module.forget()
+            self._forget_folded()
             self._signature = signature
+
+    def _forget_folded(self) -> None:
+        for fused in self._fused.values():
+            for module in fused.run.modules():
+                if isinstance(module, Folded):
+                    module.forget()
+        self._signature = []
 
 
 def _hooked(network: nn.Module) -> bool:

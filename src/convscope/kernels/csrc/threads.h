@@ -53,4 +53,19 @@ inline float* scratch(int64_t count) {
   return block.data;
 }
 
+// Floats aligned to a cache line, given back at the end of a call: for what is too large to be kept.
+class Buffer {
+ public:
+  explicit Buffer(int64_t count)
+      : data_(static_cast<float*>(std::aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64))) {
+    if (!data_) std::abort();
+  }
+  Buffer(Buffer&& other) : data_(other.data_) { other.data_ = nullptr; }
+  ~Buffer() { std::free(data_); }
+  float* data() const { return data_; }
+
+ private:
+  float* data_;
+};
+
 }  // namespace convscope

@@ -47,9 +47,10 @@ struct Way {
 };
 
 // (points, vectors of output channels, input channels of a group, kLanes): what products read, one after the other.
-const float* transformed_weights(const Convolution& c, const Way& way, const float* weight) {
+Buffer transformed_weights(const Convolution& c, const Way& way, const float* weight) {
   const int64_t ins = way.group_in(), outs = way.out.channels, planes = ceil_divide(outs, kLanes);
-  float* result = scratch<2>(kPoints * planes * ins * kLanes);
+  Buffer made(kPoints * planes * ins * kLanes);
+  float* result = made.data();
   share_out(planes, int(c.threads), [&](int64_t begin, int64_t end, int) {
     for (int64_t plane = begin; plane < end; ++plane)
       for (int64_t i = 0; i < ins; ++i) {
@@ -65,7 +66,7 @@ const float* transformed_weights(const Convolution& c, const Way& way, const flo
         for (int p = 0; p < kPoints; ++p) store(result + ((p * planes + plane) * ins + i) * kLanes, points[p]);
       }
   });
-  return result;
+  return made;
 }
 
 // Products of kTiles tiles, `tile_step` floats apart, with kCount vectors of output channels.
@@ -98,15 +99,16 @@ class Tiles {
         ins_(ceil_divide(groups_ * way.group_in(), kLanes) * kLanes + kPad),
         outs_(groups_ * (planes_ / way.groups) * kLanes + kPad) {}
 
-  void run(int64_t block) const {
-    for (int64_t g = 0; g < way_.groups; g += groups_) run(block, g, std::min(way_.groups, g + groups_));
+  void run(int64_t first_block, int64_t last_block) const {
+    const Buffer values(kPoints * tiling_.together * ins_), products(kPoints * tiling_.together * outs_);
+    for (int64_t block = first_block; block < last_block; ++block)
+      for (int64_t g = 0; g < way_.groups; g += groups_)
+        run(block, g, std::min(way_.groups, g + groups_), values.data(), products.data());
   }
 
  private:
-  void run(int64_t block, int64_t first_group, int64_t last_group) const {
+  void run(int64_t block, int64_t first_group, int64_t last_group, float* values, float* products) const {
     const int64_t together = tiling_.together, group_planes = planes_ / way_.groups, channels = way_.group_in();
-    float* values = scratch<0>(kPoints * together * ins_);
-    float* products = scratch<1>(kPoints * together * outs_);
     const int64_t first = block * together, last = std::min(tiling_.count, first + together);
     for (int64_t t = 0; t < last - first; ++t) {
       const auto at = tiling_.place(first + t);
@@ -164,12 +166,10 @@ class Tiles {
 
 void run(const Convolution& c, const Way& way, const float* input, const float* weight, const float* bias,
          float* output) {
-  const float* weights = transformed_weights(c, way, weight);
+  const Buffer weights = transformed_weights(c, way, weight);
   const Tiling tiling(c.batch, way.out, way.group_in() + way.group_out());
-  const Tiles tiles(way, tiling, input, weights, bias, output);
-  share_out(tiling.blocks(), int(c.threads), [&](int64_t begin, int64_t end, int) {
-    for (int64_t block = begin; block < end; ++block) tiles.run(block);
-  });
+  const Tiles tiles(way, tiling, input, weights.data(), bias, output);
+  share_out(tiling.blocks(), int(c.threads), [&](int64_t begin, int64_t end, int) { tiles.run(begin, end); });
 }
 
 }  // namespace

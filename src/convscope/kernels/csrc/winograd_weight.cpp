@@ -72,8 +72,8 @@ void add_blocks(const Convolution& c, const Sizes& s, const Tiling& tiling, int6
   const int64_t together = tiling.together, first_channel = first_group * s.group_in;
   const int64_t ins = ceil_divide((last_group - first_group) * s.group_in, 8) * 8 + kPad;
   const int64_t outs = (last_plane - first_plane) * kLanes + kPad;
-  float* values = scratch<0>(kPoints * together * ins);
-  float* grads = scratch<1>(kPoints * together * outs);
+  const Buffer value_buffer(kPoints * together * ins), grad_buffer(kPoints * together * outs);
+  float *values = value_buffer.data(), *grads = grad_buffer.data();
   for (int64_t block = first_block; block < last_block; ++block) {
     const int64_t first = block * together, count = std::min(tiling.count, first + together) - first;
     for (int64_t t = 0; t < count; ++t) {
@@ -118,7 +118,8 @@ void backward_weight(const Convolution& c, const float* input, const float* grad
   // Few weights: each thread sums over its own tiles. Many: each thread has weights of its own.
   const bool by_tiles = s.sums() * int64_t(sizeof(float)) <= (2 << 20);
   const int64_t shares = by_tiles ? std::min(c.threads, tiling.blocks()) : 1;
-  float* sums = scratch<2>(s.sums() * shares);
+  const Buffer buffer(s.sums() * shares);
+  float* sums = buffer.data();
   std::fill(sums, sums + s.sums() * shares, 0.f);
   if (by_tiles)
     share_out(tiling.blocks(), int(shares), [&](int64_t begin, int64_t end, int share) {
