@@ -1,6 +1,6 @@
 # demo: see it work        test: prove it       test-data: on real data, fetched       check: style and types
 # bench: measure           kernels: build the native code in place        clean: remove what was built
-.PHONY: demo test test-data check bench kernels lab pictures clean
+.PHONY: demo test test-data check bench bench-quick kernels lab pictures clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -39,6 +39,14 @@ bench: $(READY)
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/signal_methods.py --check
 	$(BIN)/python benchmarks/imagenet_twenty.py
+	$(BIN)/python benchmarks/native/operators.py --output benchmarks/native/operators.json
+	$(BIN)/python benchmarks/native/whole_step.py train --output benchmarks/native/train.json
+	$(BIN)/python benchmarks/native/whole_step.py infer --output benchmarks/native/infer.json
+	$(BIN)/python benchmarks/native/chart.py
+
+# Whether the native kernels are as much faster as they should be: ratios, under two minutes.
+bench-quick: $(READY)
+	$(BIN)/python benchmarks/native/quick.py
 
 # For work on the kernels: a build beside the sources, which goes before the installed one.
 kernels:

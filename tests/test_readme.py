@@ -1,4 +1,4 @@
-"""The README and the page on the zoo are true: code runs, consoles answer as printed, links lead to files."""
+"""The README and the pages it leads to are true: code runs, consoles answer as printed, links lead to files."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,10 @@ from convscope.cli.main import main
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
 ZOO = (ROOT / "docs" / "zoo.md").read_text("utf-8")
+KERNELS = (ROOT / "docs" / "kernels.md").read_text("utf-8")
 
 
-def blocks(kind, text=TEXT + ZOO):
+def blocks(kind, text=TEXT + ZOO + KERNELS):
     return re.findall(rf"```{kind}\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -46,11 +47,13 @@ def test_console_answers(command, answer, capsys):
 def test_there_is_something_to_run():
     assert len(blocks("python", TEXT)) >= 4
     assert len(blocks("python", ZOO)) == 3
+    assert len(blocks("python", KERNELS)) == 1
     assert len(list(dialogues())) >= 3
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/zoo.md"]
+    "document",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/zoo.md", "docs/kernels.md"],
 )
 def test_links_lead_to_files(document):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text("utf-8"))

@@ -13,6 +13,7 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,6 +27,19 @@ SHAPES = ((2, 128, 28), (2, 64, 56), (8, 256, 14))  # batch, channels, size
 ROUNDS = 15
 
 
+def differentiated(
+    function: Callable[..., Tensor], given: list[Tensor], grad: Tensor
+) -> Callable[[], tuple[Tensor, ...]]:
+    """Return a step: output and gradients of input, offset, weight and mask."""
+
+    def step() -> tuple[Tensor, ...]:
+        input, offset, weight, mask = given
+        output = function(input, offset, weight, padding=1, mask=mask)
+        return (output.detach(), *torch.autograd.grad(output, given, grad))
+
+    return step
+
+
 def main() -> None:
     """Compare outputs and gradients, then time both in turns."""
     prepare_process()
@@ -37,20 +51,12 @@ def main() -> None:
         input, grad = (torch.randn(batch, channels, size, size) for _ in range(2))
         offset, mask = torch.randn(batch, 18, size, size), torch.rand(batch, 9, size, size)
         weight = torch.randn(channels, channels, 3, 3) / channels
-        plain = [each.clone().requires_grad_() for each in (input, offset, weight, mask)]
-        own = [input.contiguous(memory_format=last).requires_grad_(), *(each.clone().requires_grad_() for each in (offset, weight, mask))]  # fmt: skip
-
-        def theirs(grad: Tensor = grad, given: list[Tensor] = plain) -> tuple[Tensor, ...]:
-            x, o, w, m = given
-            output = torchvision.ops.deform_conv2d(x, o, w, padding=1, mask=m)
-            return (output.detach(), *torch.autograd.grad(output, given, grad))
-
-        def ours(
-            grad: Tensor = grad.contiguous(memory_format=last), given: list[Tensor] = own
-        ) -> tuple[Tensor, ...]:
-            x, o, w, m = given
-            output = ops.deform_conv2d(x, o, w, padding=1, mask=m)
-            return (output.detach(), *torch.autograd.grad(output, given, grad))
+        others = [offset, weight, mask]
+        plain = [each.clone().requires_grad_() for each in (input, *others)]
+        maps = input.contiguous(memory_format=last)
+        own = [each.clone().requires_grad_() for each in (maps, *others)]
+        theirs = differentiated(torchvision.ops.deform_conv2d, plain, grad)
+        ours = differentiated(ops.deform_conv2d, own, grad.contiguous(memory_format=last))
 
         worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours(), theirs(), strict=True))
         if not worst < 1e-4:

@@ -1,6 +1,7 @@
 """An accelerated network computes what it computed before, and stays the network that it was."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -151,14 +152,16 @@ def test_traced_as_before():
     assert [r.operator for r in after.records] == [r.operator for r in before.records]
 
 
-def test_deep_copy_and_saved_weights(tmp_path):
+def test_copies_are_accelerated_for_themselves():
     network = cs.accelerate(cs.create_model("resnet18_cifar").eval(), "fp32")
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        copied = copy.deepcopy(network)
-        assert torch.equal(copied(images), network(images))
-        copied.fc.weight.zero_()
-        assert not torch.equal(copied(images), network(images))
+        for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+            assert acceleration_of(copied) is not acceleration_of(network)
+            assert torch.equal(copied(images), network(images))
+            copied.fc.weight.zero_()
+            assert not torch.equal(copied(images), network(images))
+            assert cs.decelerate(copied).forward.__self__ is copied
 
 
 def test_training_lowers_the_loss():

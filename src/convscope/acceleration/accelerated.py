@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -122,7 +123,7 @@ def _install(network: nn.Module, dtype: torch.dtype) -> None:
                 _install(child, dtype)
         return
     network.__dict__[_STATE] = state
-    network.__dict__["forward"] = types.MethodType(_forward, network)
+    network.__dict__["forward"] = functools.partial(_forward, network)  # which, unlike a method, can be pickled
 
 
 def _forward(network: nn.Module, *args: Any, **kwargs: Any) -> Any:
