@@ -218,6 +218,23 @@ def test_branching_network_is_accelerated_by_blocks():
     assert acceleration_of(network.first) is None
 
 
+def test_a_mode_without_a_graph_runs_the_plain_forward():
+    class Modal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = block()
+
+        def forward(self, images):
+            maps = self.layers(images)
+            return maps if not self.training or maps.sum() > 0 else -maps
+
+    network, images = cs.accelerate(Modal().eval(), "fp32"), torch.randn(1, 3, 6, 6)
+    plain = cs.decelerate(copy.deepcopy(network))
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), plain(images))
+        torch.testing.assert_close(network.train()(images), plain.train()(images))
+
+
 @pytest.mark.parametrize(
     "images",
     [torch.randn(3, 6, 6), torch.randn(1, 3, 6, 6).double(), torch.randn(0, 3, 6, 6)],

@@ -123,23 +123,30 @@ def _install(network: nn.Module, dtype: torch.dtype) -> None:
                 _install(child, dtype)
         return
     network.__dict__[_STATE] = state
-    network.__dict__["forward"] = functools.partial(_forward, network)  # which, unlike a method, can be pickled
+    network.__dict__["forward"] = functools.partial(
+        _forward, network
+    )  # which, unlike a method, can be pickled
 
 
 def _forward(network: nn.Module, *args: Any, **kwargs: Any) -> Any:
     state: Acceleration = network.__dict__[_STATE]
     if kwargs or len(args) != 1 or not state.applies(network, args[0]):
         return state.plain(network)(*args, **kwargs)
+    failure: Exception | None = None
     try:
         return state.run(network, args[0])
+    except UntraceableError:
+        pass  # in these modes; in those it was accelerated in, its forward is one graph
     except Exception as error:
-        result = state.plain(network)(*args)  # images that do not fit: the network's own words for it
+        failure = error
+    result = state.plain(network)(*args)  # images that do not fit: the network's own words for it
+    if failure is not None:
         warnings.warn(
-            f"accelerate: the fused form of {type(network).__name__} failed, and its own forward ran instead: {error}",
+            f"accelerate: the fused form of {type(network).__name__} failed, its own forward ran instead: {failure}",
             RuntimeWarning,
             stacklevel=2,
         )
-        return result
+    return result
 
 
 class Acceleration:
@@ -150,13 +157,14 @@ class Acceleration:
         self.reason = ""
         self._own_forward = network.__dict__.get("forward")
         self._fused: dict[tuple[bool, ...], Fused] = {}
+        self._untraceable: dict[tuple[bool, ...], UntraceableError] = {}
         self._structure: list[tuple[dict[str, Any], str, Any]] = []
         self._tensors: list[Tensor] = []
         self._signature: list[tuple[int, int]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles fuse for themselves.
-        emptied = {"_fused": {}, "_structure": [], "_tensors": [], "_signature": []}
+        emptied = {"_fused": {}, "_untraceable": {}, "_structure": [], "_tensors": [], "_signature": []}
         return {**self.__dict__, **emptied}
 
     def remove(self, network: nn.Module) -> None:
@@ -196,9 +204,12 @@ class Acceleration:
         """Return the graph for the modes that the network is in now."""
         if any(home.get(name) is not each for home, name, each in self._structure):
             self._fused.clear()
+            self._untraceable.clear()
         modes = [module.training for module in network.modules()]
         inference = not any(modes) and not torch.is_grad_enabled()
         key = (inference, *modes)
+        if key in self._untraceable:
+            raise self._untraceable[key]
         if key not in self._fused:
             self._read_structure(network)
             make = fuse_for_inference if inference else fuse_for_training
@@ -207,6 +218,9 @@ class Acceleration:
                 network.__dict__["forward"] = self._own_forward
             try:
                 self._fused[key] = make(network, self.dtype)
+            except UntraceableError as error:
+                self._untraceable[key] = error
+                raise
             finally:
                 if own is not None:
                     network.__dict__["forward"] = own

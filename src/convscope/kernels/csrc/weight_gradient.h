@@ -34,6 +34,7 @@ void weight_gradient(const Convolution& c, int64_t vectors, int64_t rows, const 
   std::vector<float> shares(size * c.threads, 0.f);
   share_out(cut.count(), int(c.threads), [&](int64_t begin, int64_t end, int thread) {
     std::vector<const float*> pixels(loads * c.kernel[0] * rows), grads(vectors * rows);
+    std::vector<const float*> first_plane(c.kernel[0] * rows), first_grads(rows);
     for (int64_t index = begin; index < end; ++index) {
       const auto item = cut.item(index, out.height);
       const int64_t row_planes = channels.row_planes(item.plane, item.planes);
@@ -46,17 +47,19 @@ void weight_gradient(const Convolution& c, int64_t vectors, int64_t rows, const 
         const int64_t count = std::min(rows, item.last_row - y), first = row_axis.first + y * c.stride[0];
         input_rows.read_until(first + (count - 1) * c.stride[0] + row_axis.last_tap() + 1);
         grad_rows.read_until(y + count);
+        for (int64_t k = 0; k < c.kernel[0]; ++k)
+          for (int64_t r = 0; r < count; ++r)
+            first_plane[k * count + r] = input_rows.row(first + r * c.stride[0] + k * c.dilation[0]);
+        for (int64_t r = 0; r < count; ++r) first_grads[r] = grad_rows.row(y + r);
         for (int64_t plane = 0; plane < item.planes; plane += vectors) {
           const int64_t planes = std::min(vectors, item.planes - plane);
           for (int64_t p = 0; p < planes; ++p)
             for (int64_t r = 0; r < count; ++r)
-              grads[p * count + r] = grad_rows.row(y + r) + (plane + p) * Rows<T>::pitch(out.width);
+              grads[p * count + r] = first_grads[r] + (plane + p) * Rows<T>::pitch(out.width);
           auto* to = pixels.data();
           for (int64_t i = 0; i < loads; ++i) {
             const int64_t offset = channels.offset(item.plane, item.plane + plane, i, pitch);
-            for (int64_t k = 0; k < c.kernel[0]; ++k)
-              for (int64_t r = 0; r < count; ++r)
-                *to++ = input_rows.row(first + r * c.stride[0] + k * c.dilation[0]) + offset;
+            for (int64_t k = 0; k < c.kernel[0] * count; ++k) *to++ = first_plane[k] + offset;
           }
           add(Meeting{planes, count, out.width, grads.data(), pixels.data(),
                       shares.data() + thread * size + (item.plane + plane) * plane_sums});
