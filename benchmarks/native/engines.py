@@ -33,15 +33,15 @@ from convscope import kernels
 from convscope.acceleration import accelerate
 
 NETWORKS = (
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "resnet18",
+    "googlenet",
+    "resnet50",
+    "convnext_tiny",
+    "resnext50_32x4d",
     "alexnet",
     "vgg11_bn",
-    "googlenet",
-    "resnet18",
-    "resnet50",
-    "resnext50_32x4d",
-    "convnext_tiny",
-    "efficientnet_b0",
-    "mobilenet_v2",
 )
 
 
@@ -92,12 +92,14 @@ def main() -> None:
     """Compare, time in turns, print, write JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--networks", nargs="*", default=NETWORKS)
+    parsed = parser.parse_args()
+    rounds = parsed.rounds
     torch.set_num_threads(2)
     torch.set_grad_enabled(False)
     kernels.self_test()
     rows: list[dict[str, Any]] = []
-    for name in NETWORKS:
+    for name in parsed.networks:
         torch.manual_seed(0)
         extra = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
         network = torchvision.models.get_model(name, weights=None, **extra).eval()

