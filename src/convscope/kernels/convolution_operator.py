@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.kernels.layouts import channels_last, error_of
-from convscope.kernels.library import Library, Settings
+from convscope.kernels.layouts import channels_last, empty_maps, error_of, pointer
+from convscope.kernels.library import Library, Settings, convolution_of, declare, element_type
 from convscope.kernels.registry import Comparison, native_for
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_convolution",
     "define_convolution",
     "define_operator",
+    "native_passes",
 ]
 
 _LIBRARY = torch.library.Library("convscope", "FRAGMENT")
@@ -53,6 +54,46 @@ def define_convolution(
         return backward(library, grad, input, weight, tuple(settings), wanted)  # pyright: ignore[reportArgumentType]
 
     return define_operator(name, compute, gradients)
+
+
+def native_passes(family: str) -> tuple[Forward, Backward]:
+    """Return forward and backward of a family that has one C function for each pass, named as in `declare` below."""
+    declare(f"{family}_forward", "pipppp")
+    declare(f"{family}_backward_input", "pippp")
+    declare(f"{family}_backward_weight", "pippp")
+
+    def forward(
+        library: Library, input: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings
+    ) -> Tensor:
+        call, shape = convolution_of(input, weight, settings)
+        input, weight = channels_last(input), weight.contiguous()
+        output = empty_maps(input, shape)
+        addresses = map(pointer, (input, weight, bias, output))
+        getattr(library, f"{family}_forward")(call, element_type(input), *addresses)
+        return output
+
+    def backward(
+        library: Library,
+        grad: Tensor,
+        input: Tensor,
+        weight: Tensor,
+        settings: Settings,
+        wanted: Sequence[bool],
+    ) -> Gradients:
+        call, _ = convolution_of(input, weight, settings)
+        grad, weight, kind = channels_last(grad), weight.contiguous(), element_type(input)
+        grad_input = grad_weight = None
+        if wanted[0]:
+            grad_input = empty_maps(input, input.shape)
+            addresses = map(pointer, (grad, weight, grad_input))
+            getattr(library, f"{family}_backward_input")(call, kind, *addresses)
+        if wanted[1]:
+            input, grad_weight = channels_last(input), torch.empty_like(weight)
+            addresses = map(pointer, (input, grad, grad_weight))
+            getattr(library, f"{family}_backward_weight")(call, kind, *addresses)
+        return grad_input, grad_weight, grad.sum((0, 2, 3)) if wanted[2] else None
+
+    return forward, backward
 
 
 def define_operator(

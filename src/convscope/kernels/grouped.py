@@ -6,24 +6,17 @@ devices, larger groups, one group) goes to PyTorch's convolution, with equal res
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from convscope.kernels.cases import Case
-from convscope.kernels.convolution_operator import check_convolution, define_convolution
-from convscope.kernels.layouts import channels_last, empty_maps, pointer
-from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
+from convscope.kernels.convolution_operator import check_convolution, define_convolution, native_passes
+from convscope.kernels.library import Library, Pair
 from convscope.kernels.registry import Comparison, family
 
 __all__ = ["grouped_conv2d"]
-
-
-declare("grouped_forward", "pipppp")
-declare("grouped_backward_input", "pippp")
-declare("grouped_backward_weight", "pippp")
 
 
 _LARGEST = 32  # channels a group
@@ -41,35 +34,7 @@ def worth(case: Case) -> bool:
     return largest <= (4 if case.passing == "backward_weight" else 8)
 
 
-def forward(
-    library: Library, input: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings
-) -> Tensor:
-    """Return the convolution's output, channels-last."""
-    call, shape = convolution_of(input, weight, settings)
-    input, weight = channels_last(input), weight.contiguous()
-    output = empty_maps(input, shape)
-    library.grouped_forward(
-        call, element_type(input), pointer(input), pointer(weight), pointer(bias), pointer(output)
-    )
-    return output
-
-
-def backward(
-    library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return those gradients of input, weight and bias that are wanted."""
-    call, _ = convolution_of(input, weight, settings)
-    grad, weight, kind = channels_last(grad), weight.contiguous(), element_type(input)
-    grad_input = grad_weight = None
-    if wanted[0]:
-        grad_input = empty_maps(input, input.shape)
-        library.grouped_backward_input(call, kind, pointer(grad), pointer(weight), pointer(grad_input))
-    if wanted[1]:
-        input, grad_weight = channels_last(input), torch.empty_like(weight)
-        library.grouped_backward_weight(call, kind, pointer(input), pointer(grad), pointer(grad_weight))
-    return grad_input, grad_weight, grad.sum((0, 2, 3)) if wanted[2] else None
-
-
+forward, backward = native_passes("grouped")
 grouped_conv2d = define_convolution("grouped", takes, forward, backward)
 
 
