@@ -1,8 +1,14 @@
-"""Temporary files of tests, and of the examples in docstrings, go where pytest removes them."""
+"""For tests and the examples in docstrings: temporary files go where pytest removes them; `auto` is one precision.
 
+Numbers that are compared must not depend on whether this CPU has bfloat16 instructions; bf16 is tested by its name.
+"""
+
+import os
 import tempfile
 
 import pytest
+
+os.environ["CONVSCOPE_PRECISION"] = "fp32"
 
 
 @pytest.fixture(autouse=True, scope="session")

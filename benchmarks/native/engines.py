@@ -52,7 +52,7 @@ def exported(network: torch.nn.Module, images: Tensor) -> bytes:
         program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
     assert program is not None
     buffer = io.BytesIO()
-    program.save(buffer)
+    program.save(buffer)  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
 
 

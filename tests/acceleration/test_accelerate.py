@@ -192,10 +192,31 @@ def test_bfloat16_is_near_and_returns_float32():
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in network.parameters())
 
 
-def test_auto_takes_bfloat16_only_where_the_cpu_has_it():
+def test_auto_takes_bfloat16_only_where_the_cpu_has_it(monkeypatch):
+    monkeypatch.delenv("CONVSCOPE_PRECISION", raising=False)
     network = cs.accelerate(nn.Sequential(nn.Conv2d(3, 4, 3)))
     native = cs.kernels.processor().native_bf16
     assert acceleration_of(network).dtype == (torch.bfloat16 if native else torch.float32)
+
+
+def test_the_environment_says_what_auto_is(monkeypatch):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    monkeypatch.setenv("CONVSCOPE_PRECISION", "bf16")
+    assert acceleration_of(cs.accelerate(network)).dtype == torch.bfloat16
+    assert acceleration_of(cs.accelerate(network, "fp32")).dtype == torch.float32
+    monkeypatch.setenv("CONVSCOPE_PRECISION", "half")
+    with pytest.raises(UnknownNameError, match="unknown precision 'half'"):
+        cs.accelerate(network)
+
+
+def test_layers_with_parameters_of_their_own_compute_in_float32():
+    """In bfloat16, what is not fused gets and gives float32."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU(8), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 1))
+    plain, images = copy.deepcopy(network), torch.randn(2, 3, 8, 8)
+    mine, truth = cs.accelerate(network, "bf16")(images), plain(images)
+    assert mine.dtype == torch.float32
+    assert relative(mine, truth) < 0.05
+    mine.sum().backward()
 
 
 def test_branching_network_is_accelerated_by_blocks():

@@ -13,6 +13,7 @@ from convscope.acceleration.activations import activation_of
 from convscope.acceleration.folding import FoldedConvolution, FoldedLinear
 from convscope.acceleration.layers import (
     Convolution,
+    InFloat32,
     Linear,
     MaxPool,
     Normalisation,
@@ -72,8 +73,30 @@ class _Rewriter:
             self.graph.erase_node(each)
             self.gone.add(each)
 
+    def widen(self) -> None:
+        """Let what is not fused and has parameters of its own compute in float32."""
+        for node in self.nodes():
+            if node.op == "call_module" and node.target not in self.made:
+                layer = self.network.get_submodule(str(node.target))
+                if next(layer.parameters(), None) is None:
+                    continue
+                call: Any = layer
+            elif node.op == "call_function" and any(each.op == "get_attr" for each in node.all_input_nodes):
+                call = node.target
+            else:
+                continue
+            name = f"widened_{len(self.made)}"
+            self.made[name] = InFloat32(call)
+            with self.graph.inserting_before(node):
+                made = self.graph.call_module(name, node.args, dict(node.kwargs))
+            node.replace_all_uses_with(made)
+            self.graph.erase_node(node)
+            self.gone.add(node)
+
     def finish(self) -> Fused:
         """Return the runnable graph: images in, results of the network's own type out."""
+        if self.dtype != torch.float32:
+            self.widen()
         for node in self.graph.nodes:
             if node.op == "placeholder":
                 with self.graph.inserting_after(node):

@@ -6,6 +6,7 @@ and nothing can get out of step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from convscope import nn as cnn
 
 __all__ = [
     "Convolution",
+    "InFloat32",
     "Linear",
     "MaxPool",
     "Normalisation",
@@ -28,6 +30,20 @@ __all__ = [
 def to_input(input: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a batch of images as the fused layers want it: channels-last, in the type of the arithmetic."""
     return kernels.channels_last(input.to(dtype))
+
+
+class InFloat32(nn.Module):
+    """A layer or function with float32 parameters of its own, among layers that compute in another type."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        def widened(each: Any) -> Any:
+            return each.float() if isinstance(each, Tensor) and each.is_floating_point() else each
+
+        return self.call(*map(widened, args), **{name: widened(each) for name, each in kwargs.items()})
 
 
 def convolution_settings(layer: nn.Module) -> tuple[Any, ...] | None:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from convscope.acceleration import accelerated
+from convscope.acceleration import Precision, accelerated
 from convscope.data import Batches, ImageSet
 from convscope.display import Shown
 from convscope.errors import ShapeError
@@ -70,6 +70,7 @@ def evaluate(
     batch_size: int = 500,
     loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
     accelerate: bool = True,
+    precision: Precision = "auto",
 ) -> Evaluation:
     """Run a network over a labelled set, in evaluation mode and without gradients.
 
@@ -78,7 +79,7 @@ def evaluate(
     Args:
         mean, std: the normalisation of the training images, one a channel, on the 0..1 scale.
         loss: (scores, labels) -> mean loss of the batch.
-        accelerate: run the network fused, if it is not already (`convscope.accelerate`).
+        accelerate, precision: run the network fused, if it is not already (`convscope.accelerate`).
     Raises:
         ShapeError: the network's output is not (N, number of classes).
     Example:
@@ -91,7 +92,7 @@ def evaluate(
     """
     batches = Batches(images, batch_size, mean=mean, std=std, shuffle=False)
     scores, total = [], 0.0
-    with evaluating(network), accelerated(network, enabled=accelerate), torch.inference_mode():
+    with evaluating(network), accelerated(network, precision, accelerate), torch.inference_mode():
         for inputs, labels in batches.epoch(0):
             output = network(inputs)
             if output.shape != (len(inputs), len(images.classes)):

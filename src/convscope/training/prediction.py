@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.acceleration import accelerated
+from convscope.acceleration import Precision, accelerated
 from convscope.data import decode_image, preprocess
 from convscope.errors import UsageError
 from convscope.geometry import as_int
@@ -79,6 +79,7 @@ def likeliest(
     top: int,
     names: Sequence[str] = (),
     accelerate: bool = True,
+    precision: Precision = "auto",
 ) -> list[Prediction]:
     """Prepare pictures, run them one by one, and return the classes of the largest scores; see `predict`."""
     top = as_int("top", top, at_least=1)
@@ -89,7 +90,7 @@ def likeliest(
     like = next(network.parameters(), torch.empty(0))
     found: list[Prediction] = []
     fused = accelerate and len(pictures) >= _WORTH_FUSING
-    with evaluating(network), accelerated(network, enabled=fused), torch.inference_mode():
+    with evaluating(network), accelerated(network, precision, fused), torch.inference_mode():
         for name, picture in zip(names or map(str, range(len(pictures))), pictures, strict=True):
             scores = network(prepare(picture).to(like))
             if not isinstance(scores, Tensor) or scores.dim() != 2:

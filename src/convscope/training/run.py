@@ -161,9 +161,14 @@ class Run(Shown):
         """
         images = data if isinstance(data, ImageSet) else self.dataset("test", data)
         loss = loss_of(self.recipe)
-        facts = self.facts
         return evaluate(
-            self.network(), images, mean=facts.mean, std=facts.std, loss=loss, accelerate=accelerate
+            self.network(),
+            images,
+            mean=self.facts.mean,
+            std=self.facts.std,
+            loss=loss,
+            accelerate=accelerate,
+            precision=self.recipe.precision,
         )
 
     def predict(
@@ -180,7 +185,16 @@ class Run(Shown):
             names: what to call the pictures in the answers; by default their numbers.
             accelerate: run the network fused where the pictures are enough to pay for it.
         """
-        return likeliest(self.network(), pictures, self.prepare, self.facts.classes, top, names, accelerate)
+        return likeliest(
+            self.network(),
+            pictures,
+            self.prepare,
+            self.facts.classes,
+            top,
+            names,
+            accelerate,
+            self.recipe.precision,
+        )
 
     def predict_files(self, paths: Sequence[str | Path], top: int = 3) -> list[Prediction]:
         """Decode picture files and name the likeliest classes of each.
