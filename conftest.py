@@ -4,6 +4,7 @@ Numbers that are compared must not depend on whether this CPU has bfloat16 instr
 """
 
 import os
+import sys
 import tempfile
 
 import pytest
@@ -17,3 +18,11 @@ def temporary_folder(tmp_path_factory):
     tempfile.tempdir = str(tmp_path_factory.mktemp("temporary"))
     yield
     tempfile.tempdir = before
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """What `accelerate` says of them to the whole process ends with the test; hypothesis, for one, draws some."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
