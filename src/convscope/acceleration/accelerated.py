@@ -47,7 +47,7 @@ def accelerate(network: nn.Module, precision: Precision = "auto") -> nn.Module:
     The process is told to keep the memory it frees, and to count numbers below 1e-38 as zero; this stays.
 
     Args:
-        precision: `fp32` changes nothing but the order of additions. `bf16` computes in bfloat16 with sums in
+        precision: `fp32` is the same mathematics, rounded elsewhere (docs/kernels.md). `bf16` computes in bfloat16 with sums in
             float32, and returns float32. `auto` takes bf16 where the CPU has instructions for it, else fp32, unless
             the environment variable CONVSCOPE_PRECISION names one of them.
     Raises:
@@ -120,8 +120,7 @@ def _install(network: nn.Module, dtype: torch.dtype) -> None:
     state = Acceleration(network, dtype)
     try:
         state.fused(network)
-    except UntraceableError as error:
-        state.reason = str(error)
+    except UntraceableError:
         for child in network.children():
             if any(True for _ in child.children()) or isinstance(child, nn.Sequential):
                 _install(child, dtype)
@@ -158,7 +157,6 @@ class Acceleration:
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.reason = ""
         self._own_forward = network.__dict__.get("forward")
         self._fused: dict[tuple[bool, ...], Fused] = {}
         self._untraceable: dict[tuple[bool, ...], UntraceableError] = {}
