@@ -47,7 +47,7 @@ def accelerate(network: nn.Module, precision: Precision = "auto") -> nn.Module:
     The process is told to keep the memory it frees, and to count numbers below 1e-38 as zero; this stays.
 
     Args:
-        precision: `fp32` is the same mathematics, rounded elsewhere (docs/kernels.md). `bf16` computes in bfloat16 with sums in
+        precision: `fp32` is the same mathematics, rounded elsewhere. `bf16` computes in bfloat16 with sums in
             float32, and returns float32. `auto` takes bf16 where the CPU has instructions for it, else fp32, unless
             the environment variable CONVSCOPE_PRECISION names one of them.
     Raises:
