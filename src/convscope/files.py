@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convscope.errors import OutputError
 
-__all__ = ["atomic_path", "make_folder", "output_error", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "flush", "make_folder", "output_error", "write_bytes", "write_json", "write_text"]
 
 _CAUSES = {
     errno.ENOSPC: "no space is left on the device; free some or choose another output",
@@ -62,12 +62,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private; a result is as readable as any other file
         temporary.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
     except FileNotFoundError as error:
         if path.parent.is_dir():
             raise output_error("write", path, error) from error
@@ -81,7 +81,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Bring a file or a folder's list of names to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -173,6 +173,37 @@ class ImageSet:
         chosen = torch.argsort(rank, stable=True)[:n].sort().values
         return self.subset(chosen)
 
+    def split(self, share: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+        """Hold out a share of each class's images; return those that stay and those held out, in their present order.
+
+        Of each class at least one image stays, and at least one is held out where it has two.
+
+        Args:
+            share: above 0 and below 1.
+            seed: decides which images are held out, and nothing else does.
+        Raises:
+            UsageError: a share outside 0 to 1, or nothing would be held out.
+        Example:
+            >>> images = torch.zeros(6, 1, 2, 2, dtype=torch.uint8)
+            >>> pets = ImageSet(images, torch.tensor([0, 0, 0, 0, 1, 1]), ("cat", "dog"), "pets")
+            >>> kept, held_out = pets.split(0.25)
+            >>> kept.class_counts(), held_out.class_counts()
+            ((3, 1), (1, 1))
+        """
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+            raise UsageError(f"ImageSet.split: share is {share!r}; it must be above 0 and below 1.")
+        shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        held_out = torch.zeros(len(self), dtype=torch.bool)
+        for label, count in enumerate(self.class_counts()):
+            ours = shuffled[self.labels[shuffled] == label]
+            held_out[ours[: min(max(1, round(share * count)), count - 1)]] = True
+        if not held_out.any():
+            raise UsageError(
+                f"ImageSet.split: no class of {self.name!r} has two images, so none can be held out. Give more images."
+            )
+        kept, apart = (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+        return self.subset(kept), self.subset(apart)
+
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Measure each channel's mean and standard deviation (population) on the 0..1 scale.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from convscope.training import RECIPES, EpochDone, Evaluation, Recipe, Run, StepDone, train
+from convscope.training import Evaluation, Event, Recipe, Run, train
 
 __all__ = ["Contestant", "MlpAndCnn", "mlp_and_cnn"]
 
@@ -56,14 +56,15 @@ class MlpAndCnn:
 def mlp_and_cnn(
     output: str | Path,
     *,
-    mlp: Recipe = RECIPES["fashion-mlp"],
-    cnn: Recipe = RECIPES["fashion-cnn"],
-    listener: Callable[[str, StepDone | EpochDone], None] | None = None,
+    mlp: Recipe | None = None,
+    cnn: Recipe | None = None,
+    listener: Callable[[str, Event], None] | None = None,
 ) -> MlpAndCnn:
     """Train an MLP and a CNN on the same images and compare parameters and test accuracy.
 
     Args:
         output: folder for the two run folders, `mlp` and `cnn`.
+        mlp, cnn: the recipes; by default `fashion-mlp` and `fashion-cnn`.
         listener: called with the network's name and each training event.
     Example:
         >>> import tempfile
@@ -72,7 +73,7 @@ def mlp_and_cnn(
         1.0
     """
     contestants = []
-    for name, recipe in (("mlp", mlp), ("cnn", cnn)):
+    for name, recipe in (("mlp", mlp or "fashion-mlp"), ("cnn", cnn or "fashion-cnn")):
         listen = None if listener is None else lambda event, name=name: listener(name, event)
         run = train(recipe, output=Path(output) / name, listener=listen)
         num_params = sum(parameter.numel() for parameter in run.network().parameters())

@@ -29,7 +29,7 @@ from convscope.inspection import (
     mistakes,
     on_one_scale,
 )
-from convscope.training import RECIPES, EpochDone, Recipe, StepDone
+from convscope.training import Event, Recipe, named_recipe
 
 __all__ = ["Tour", "take_tour"]
 
@@ -77,9 +77,9 @@ def take_tour(
     output: str | Path,
     seed: int = 0,
     *,
-    mlp: Recipe = RECIPES["fashion-mlp"],
-    cnn: Recipe = RECIPES["fashion-cnn"],
-    listener: Callable[[str, StepDone | EpochDone], None] | None = None,
+    mlp: Recipe | None = None,
+    cnn: Recipe | None = None,
+    listener: Callable[[str, Event], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Tour:
     """Run the document's experiment, take one value apart, train an MLP and a CNN, look inside the CNN.
@@ -101,6 +101,7 @@ def take_tour(
     )
 
     say("An MLP and a CNN on the same 12,000 pictures of clothes")
+    mlp, cnn = mlp or named_recipe("fashion-mlp"), cnn or named_recipe("fashion-cnn")
     networks = mlp_and_cnn(output, mlp=mlp.replace(seed=seed), cnn=cnn.replace(seed=seed), listener=listener)
 
     say("What the CNN's layers show before and after training, and what it confuses")
@@ -109,7 +110,7 @@ def take_tour(
     right = (evaluation.predictions == evaluation.labels).nonzero().flatten()
     sample = int(right[0]) if len(right) else 0
     inputs = run.prepare(test_images.picture(sample))
-    before, after = run.network(initial=True), run.network()
+    before, after = run.network("initial"), run.network()
     names = [name for name, module in after.named_modules() if isinstance(module, nn.Conv2d)]
     maps = tuple(
         on_one_scale(old.layer, old.values[0], new.values[0])

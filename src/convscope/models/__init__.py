@@ -56,6 +56,7 @@ from convscope.models.resnet import (
 )
 from convscope.models.resnet_cifar import CifarResNet, resnet20, resnet32, resnet44, resnet56, resnet110
 from convscope.models.small_vgg import SmallVGG
+from convscope.models.speed_cnn import SpeedCNN
 from convscope.models.unet import UNet, unet, unet_no_skip, unet_paper
 from convscope.models.vgg import (
     VGG,
@@ -94,6 +95,7 @@ __all__ = [
     "RandomFilters",
     "ResNet",
     "SmallVGG",
+    "SpeedCNN",
     "UNet",
     "WeightsInfo",
     "alexnet_cifar",

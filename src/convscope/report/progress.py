@@ -16,7 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from convscope.training import EpochDone, StepDone
+from convscope.errors import printable
+from convscope.training import EpochDone, Event, Warned
 
 __all__ = ["epoch_line", "training_progress", "transfer"]
 
@@ -31,20 +32,22 @@ def epoch_line(name: str, event: EpochDone) -> str:
         'cnn epoch 1/5  train loss 0.5000 acc 80.00%  test loss 0.4000 acc 85.00%  3.0 s, 4,000 images/s'
     """
     row = event.metrics
+    measured = f"  test loss {row['val_loss']:.4f} acc {row['acc@1']:.2%}" if "acc@1" in row else ""
     return (
         f"{name} epoch {event.epoch}/{event.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc@1']:.2%}"
-        f"  test loss {row['val_loss']:.4f} acc {row['acc@1']:.2%}"
-        f"  {row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s"
+        f"{measured}  {row['seconds']:.1f} s, {row['images_per_second']:,.0f} images/s"
     )
 
 
 @contextmanager
-def training_progress(console: Console) -> Iterator[Callable[[str, StepDone | EpochDone], None]]:
+def training_progress(console: Console) -> Iterator[Callable[[str, Event], None]]:
     """Yield a listener (name, event): a live bar a name in a terminal, one line an epoch everywhere."""
     if not console.is_terminal:
 
-        def plain(name: str, event: StepDone | EpochDone) -> None:
-            if isinstance(event, EpochDone):
+        def plain(name: str, event: Event) -> None:
+            if isinstance(event, Warned):
+                console.print(f"warning: {printable(event.message)}", markup=False, highlight=False)
+            elif isinstance(event, EpochDone):
                 console.print(epoch_line(name, event))
 
         yield plain
@@ -59,9 +62,13 @@ def training_progress(console: Console) -> Iterator[Callable[[str, StepDone | Ep
     with Progress(*columns, console=console, transient=True) as progress:
         bars: dict[str, TaskID] = {}
 
-        def live(name: str, event: StepDone | EpochDone) -> None:
+        def live(name: str, event: Event) -> None:
             if isinstance(event, EpochDone):
                 progress.console.print(epoch_line(name, event))
+                return
+            if isinstance(event, Warned):
+                text = f"warning: {printable(event.message)}"
+                progress.console.print(text, markup=False, highlight=False)
                 return
             if name not in bars:
                 bars[name] = progress.add_task(name, total=event.epochs * event.steps, figures="")

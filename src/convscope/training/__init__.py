@@ -2,28 +2,33 @@
 
 from convscope.training.environment import cpu_name, environment
 from convscope.training.evaluation import Evaluation, evaluate
-from convscope.training.loop import EpochDone, Listener, StepDone, train
+from convscope.training.facts import DataFacts, build_network
+from convscope.training.loop import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.prediction import Prediction, decoded, predict
-from convscope.training.recipe import RECIPES, Recipe, named_recipe
-from convscope.training.run import DataFacts, Run, build_network
+from convscope.training.recipe import Recipe
+from convscope.training.recipe_file import list_recipes, named_recipe
+from convscope.training.run import Run
+from convscope.training.starting import train
 from convscope.training.stopping import TrainingInterrupted
 
 __all__ = [
-    "RECIPES",
     "DataFacts",
     "EpochDone",
     "Evaluation",
+    "Event",
     "Listener",
     "Prediction",
     "Recipe",
     "Run",
     "StepDone",
     "TrainingInterrupted",
+    "Warned",
     "build_network",
     "cpu_name",
     "decoded",
     "environment",
     "evaluate",
+    "list_recipes",
     "named_recipe",
     "predict",
     "train",

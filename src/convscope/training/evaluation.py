@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +14,44 @@ from convscope.display import Shown
 from convscope.errors import ShapeError
 from convscope.nn.modes import evaluating
 from convscope.ops import multiclass_hinge_loss, softmax_cross_entropy
-from convscope.training.recipe import Recipe
+from convscope.training.recipe import Recipe, TestViews
 
 __all__ = ["Evaluation", "evaluate", "loss_of"]
 
 
-def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+Loss = Callable[..., Tensor]
+
+
+def loss_of(recipe: Recipe) -> Loss:
     """Return the loss that a recipe names, (scores, labels) -> mean over the batch.
 
+    Of mixed images it takes their other labels and the shares (N,) of the first: (scores, labels, others, shares).
+
     Example:
-        >>> loss_of(Recipe(loss="hinge"))(torch.tensor([[3.2, 5.1, -1.7]]), torch.tensor([0]))
+        >>> loss = loss_of(Recipe(loss="hinge"))
+        >>> loss(torch.tensor([[3.2, 5.1, -1.7]]), torch.tensor([0]))
         tensor(2.9000)
+        >>> scores, labels, others = torch.tensor([[2.0, 0.0]]), torch.tensor([0]), torch.tensor([1])
+        >>> loss_of(Recipe())(scores, labels, others, torch.tensor([0.5]))
+        tensor(1.1269)
     """
-    if recipe.loss == "hinge":
-        return multiclass_hinge_loss
-    return partial(softmax_cross_entropy, label_smoothing=recipe.label_smoothing)
+
+    def single(scores: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        if recipe.loss == "hinge":
+            return multiclass_hinge_loss(scores, labels, reduction=reduction)
+        smoothing = recipe.label_smoothing
+        return softmax_cross_entropy(scores, labels, label_smoothing=smoothing, reduction=reduction)
+
+    def loss(
+        scores: Tensor, labels: Tensor, others: Tensor | None = None, shares: Tensor | None = None
+    ) -> Tensor:
+        scores = scores.float()
+        if others is None or shares is None:
+            return single(scores, labels)
+        first, second = single(scores, labels, "none"), single(scores, others, "none")
+        return (shares * first + (1 - shares) * second).mean()
+
+    return loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +90,8 @@ def evaluate(
     mean: Sequence[float],
     std: Sequence[float],
     batch_size: int = 500,
-    loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
+    loss: Loss = softmax_cross_entropy,
+    views: TestViews = "one",
     accelerate: bool = True,
     precision: Precision = "auto",
 ) -> Evaluation:
@@ -79,6 +102,7 @@ def evaluate(
     Args:
         mean, std: the normalisation of the training images, one a channel, on the 0..1 scale.
         loss: (scores, labels) -> mean loss of the batch.
+        views: average the scores of several views of each image (`Recipe.test_views`).
         accelerate, precision: run the network fused, if it is not already (`convscope.accelerate`).
     Raises:
         ShapeError: the network's output is not (N, number of classes).
@@ -93,7 +117,8 @@ def evaluate(
     batches = Batches(images, batch_size, mean=mean, std=std, shuffle=False)
     scores, total = [], 0.0
     with evaluating(network), accelerated(network, precision, accelerate), torch.inference_mode():
-        for inputs, labels in batches.epoch(0):
+        for batch in batches.epoch(0):
+            inputs, labels = batch.images, batch.labels
             output = network(inputs)
             if output.shape != (len(inputs), len(images.classes)):
                 raise ShapeError(
@@ -101,7 +126,9 @@ def evaluate(
                     f"{len(images.classes)} classes need ({len(inputs)}, {len(images.classes)}).",
                     call="evaluate",
                 )
-            scores.append(output.float())
+            others = [network(view) for view in _other_views(inputs, views)]
+            output = torch.stack([output.float(), *(each.float() for each in others)]).mean(dim=0)
+            scores.append(output)
             total += float(loss(output, labels)) * len(labels)
     probabilities = torch.cat(scores).softmax(dim=1)
     confidences, predictions = probabilities.max(dim=1)
@@ -109,3 +136,17 @@ def evaluate(
     return Evaluation(
         right / len(images), total / len(images), predictions, confidences, images.labels, images.classes
     )
+
+
+def _other_views(images: Tensor, views: TestViews) -> Iterator[Tensor]:
+    """Yield what an evaluation looks at besides the images themselves."""
+    if views == "one":
+        return
+    yield images.flip(3)
+    if views == "mirror-shift":
+        height, width = images.shape[2:]
+        padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
+        for start in (0, 2):
+            moved = padded[:, :, start : start + height, start : start + width]
+            yield moved
+            yield moved.flip(3)

@@ -6,34 +6,39 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from convscope.errors import OutputError, RunError
-from convscope.files import make_folder, write_text
+from convscope.files import make_folder
+from convscope.training.checkpoint import BEST, CHECKPOINTS, LATEST, Checkpoints
+from convscope.training.metrics import read_json_lines
+from convscope.training.recipe import Recipe
+from convscope.training.recipe_file import parse_recipe
 
 __all__ = [
-    "CHECKPOINT",
     "ENVIRONMENT",
     "INITIAL_WEIGHTS",
     "LOCK",
     "METRICS",
     "RECIPE",
     "STATE",
-    "WEIGHTS",
+    "TIMES",
+    "VERSION",
     "check_free_space",
     "hold_folder",
     "read_json",
-    "read_metrics",
+    "read_recipe",
+    "read_state",
     "run_lock",
-    "write_metrics",
 ]
 
-RECIPE, STATE, ENVIRONMENT = "recipe.json", "state.json", "environment.json"
-METRICS = "metrics.jsonl"
-WEIGHTS, INITIAL_WEIGHTS = "weights.safetensors", "weights-initial.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
+VERSION = 1  # of the folder's layout
+RECIPE, STATE, ENVIRONMENT = "recipe.toml", "state.json", "environment.json"
+METRICS, TIMES = "metrics.jsonl", "times.jsonl"
+INITIAL_WEIGHTS = "weights-initial.safetensors"
 LOCK = ".lock"
+_FILES = (RECIPE, STATE, ENVIRONMENT, METRICS, TIMES, INITIAL_WEIGHTS, LATEST, BEST, LOCK)
 
 
 @contextlib.contextmanager
@@ -65,13 +70,13 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
         OutputError: the folder cannot be written.
     """
     existed, ours = path.is_dir(), (path / LOCK).exists()
-    if resume and not (path / CHECKPOINT).is_file():
-        raise RunError(f"{str(path)!r} has no {CHECKPOINT} to resume from; start a run there without resume.")
+    if resume and not Checkpoints(path).exist():
+        raise RunError(f"{str(path)!r} has no checkpoint to resume from; start a run there without resume.")
     make_folder(path)
     with hold_folder(path):
         # Looked at under the lock: another process may have begun a run there a moment ago. A run that was killed
         # before its first checkpoint left nothing to resume, so its folder is free.
-        came_to_something = (path / CHECKPOINT).exists() or (
+        came_to_something = Checkpoints(path).exist() or (
             (path / METRICS).exists() and (path / METRICS).stat().st_size > 0
         )
         if not resume and (came_to_something or ((path / RECIPE).exists() and not ours)):
@@ -82,7 +87,8 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
             yield
         except BaseException:
             if not resume and not _worth_keeping(path):
-                for name in (RECIPE, STATE, ENVIRONMENT, METRICS, WEIGHTS, INITIAL_WEIGHTS, CHECKPOINT, LOCK):
+                shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+                for name in _FILES:
                     (path / name).unlink(missing_ok=True)
                 if not existed:
                     with contextlib.suppress(OSError):  # somebody else put a file there: leave it
@@ -93,7 +99,8 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
 def _worth_keeping(path: Path) -> bool:
     """Tell whether a run that raised has come to anything: an epoch, or a stop that saved its state."""
     with contextlib.suppress(RunError):
-        return bool(read_metrics(path)) or read_json(path / STATE).get("status") in (
+        epochs = any("epoch" in row for row in read_json_lines(path / METRICS))
+        return epochs or read_json(path / STATE).get("status") in (
             "interrupted",
             "diverged",
         )
@@ -110,26 +117,35 @@ def check_free_space(path: Path, needed_bytes: int) -> None:
         )
 
 
-def write_metrics(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Replace the metrics file by these rows, one JSON object a line."""
-    write_text(path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe of a run folder.
+
+    Raises:
+        RunError: it is missing; the message says how a run folder is made.
+        UsageError: it is damaged, or of another version.
+    """
+    try:
+        text = (path / RECIPE).read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _no_run_folder(path, RECIPE) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{str(path / RECIPE)!r} cannot be read: {' '.join(str(error).split())}.") from error
+    return parse_recipe(text, str(path / RECIPE))
 
 
-def read_metrics(path: Path) -> list[dict[str, object]]:
-    """Return the metrics, one dict an epoch; a torn last line, left by a crash, is passed over."""
-    file = path / METRICS
-    if not file.is_file():
-        return []
-    rows: list[dict[str, object]] = []
-    lines = file.read_text("utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise RunError(f"{str(file)!r} line {number} is no JSON: {error.msg}.") from error
-    return rows
+def read_state(path: Path) -> dict[str, object]:
+    """Return a run's state file, which must be of this layout.
+
+    Raises:
+        RunError: it is missing, damaged or of another version.
+    """
+    state = read_json(path / STATE)
+    if state.get("version") != VERSION:
+        raise RunError(
+            f"{str(path / STATE)!r} is of version {state.get('version')!r}, this program reads version {VERSION}; use "
+            "the program that wrote the run."
+        )
+    return state
 
 
 def read_json(path: Path) -> dict[str, object]:
@@ -141,11 +157,15 @@ def read_json(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise RunError(
-            f"{str(path.parent)!r} is no run folder: it has no {path.name}. Make one with `convscope train --output`."
-        ) from error
+        raise _no_run_folder(path.parent, path.name) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise RunError(f"{str(path)!r} holds {type(content).__name__}, not an object.")
     return content
+
+
+def _no_run_folder(path: Path, lacking: str) -> RunError:
+    return RunError(
+        f"{str(path)!r} is no run folder: it has no {lacking}. Make one with `convscope train --output`."
+    )

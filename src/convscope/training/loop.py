@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import math
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,26 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from convscope.acceleration import accelerate
-from convscope.data import Augmentation, Batches, ImageSet, load_dataset
-from convscope.errors import (
-    ConvscopeError,
-    DataError,
-    NonFiniteLossError,
-    OutputError,
-    RunError,
-    UsageError,
-)
-from convscope.files import write_json
+from convscope.data import Batch, Batches, ImageSet
+from convscope.errors import NonFiniteLossError, OutputError, RunError
+from convscope.files import write_json, write_text
 from convscope.models import save_weights
 from convscope.training import folder
-from convscope.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from convscope.training.averaging import WeightAverage
+from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
 from convscope.training.environment import environment
-from convscope.training.evaluation import evaluate, loss_of
-from convscope.training.recipe import Recipe, named_recipe
-from convscope.training.run import DataFacts, Run, build_network
+from convscope.training.evaluation import Evaluation, evaluate, loss_of
+from convscope.training.facts import DataFacts
+from convscope.training.freezing import Freezing
+from convscope.training.metrics import JsonLines, read_json_lines
+from convscope.training.optimizers import Optimizers
+from convscope.training.recipe import Recipe
+from convscope.training.recipe_file import recipe_text
 from convscope.training.stopping import StopRequest, TrainingInterrupted
 
-__all__ = ["EpochDone", "Listener", "StepDone", "train"]
+__all__ = ["EpochDone", "Event", "Listener", "StepDone", "Training", "Warned"]
+
+_ROLLBACKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,131 +54,94 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """One epoch: the metrics row that the run folder keeps."""
+    """One epoch: the metrics row that the run folder keeps, with its times."""
 
     epoch: int
     epochs: int
     metrics: dict[str, Any]
 
 
-Listener = Callable[[StepDone | EpochDone], None]
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that the person should know, and that does not end the run."""
+
+    message: str
 
 
-def train(
-    recipe: Recipe | str | None = None,
-    data: str | Path | None = None,
-    output: str | Path = "runs/last",
-    seed: int | None = None,
-    *,
-    resume: bool = False,
-    listener: Listener | None = None,
-    **changes: object,
-) -> Run:
-    """Train a network and leave a run folder; return the run.
+Event = StepDone | EpochDone | Warned
+Listener = Callable[[Event], None]
 
-    Writes the recipe, the environment, the weights before training, then after each epoch the weights, a
-    metrics row and a checkpoint, each file whole or not at all. Ctrl-C or SIGTERM finishes the step, saves and
-    raises; `resume=True` then goes on to the bit-same result (same machine, same threads).
+
+class Clock:
+    """Seconds by phase: what a run's time went into."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        """Count the block's time to a phase."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
+
+    def take(self) -> dict[str, float]:
+        """Return the seconds since the last call and start anew."""
+        taken, self.seconds = self.seconds, {}
+        return taken
+
+
+class Training:
+    """One training in its locked folder.
 
     Args:
-        recipe: a `Recipe`, or the name of one (`RECIPES`); by default `fashion-cnn`.
-        data, seed, changes: replace these fields of the recipe.
-        output: the run folder; it must not hold a run, unless resuming.
-        resume: go on with the run in `output`, with its own recipe.
-        listener: called after each step and epoch; the library itself prints nothing.
-    Raises:
-        UsageError: a field, a model or a data set that does not exist.
-        DataError: fewer than two classes to tell apart.
-        RunError: `output` holds a run, or another process is writing it.
-        OutputError: the folder cannot be written; nothing half-written stays.
-        NonFiniteLossError: the loss became NaN or infinite; the run keeps the weights of its last good epoch.
-        TrainingInterrupted: a signal asked to stop; the run is saved as it was.
-    Example:
-        >>> import tempfile
-        >>> recipe = Recipe(model="perceptron", epochs=1, batch_size=500)
-        >>> run = train(recipe, output=tempfile.mkdtemp() + "/run")
-        >>> run.status, run.metrics[0]["acc@1"] > 0.6
-        ('finished', True)
+        held_out: measured after epochs; `test`, where given, once in the end.
     """
-    path = Path(output)
-    if resume:
-        if changes or data is not None or seed is not None or recipe is not None:
-            raise UsageError("a resumed run keeps its own recipe; give none with resume.", call="train")
-        recipe = Recipe.from_dict(folder.read_json(path / folder.RECIPE))
-    elif recipe is None or isinstance(recipe, str):
-        recipe = named_recipe(recipe or "fashion-cnn")
-    elif not isinstance(recipe, Recipe):
-        raise UsageError(
-            f"recipe is a {type(recipe).__name__}; give a Recipe or the name of one.", call="train"
-        )
-    if data is not None:
-        changes["data"] = str(data)
-    if seed is not None:
-        changes["seed"] = seed
-    recipe = recipe.replace(**changes)
-    if Path(recipe.data).is_dir():
-        recipe = recipe.replace(
-            data=str(Path(recipe.data).resolve())
-        )  # so that the run is found from anywhere
 
-    size = recipe.image_size
-    training = load_dataset(recipe.data, "train", size=size)
-    if len(training.classes) < 2:
-        raise DataError(
-            f"{recipe.data!r} has one class only, {', '.join(training.classes)!r}; a classifier needs two or more.",
-            call="train",
-        )
-    facts = DataFacts.of(training)
-    held_out = load_dataset(
-        recipe.data, "test", size=facts.input_shape[1:], mode="L" if facts.input_shape[0] == 1 else "RGB"
-    )
-    if held_out.classes != training.classes:
-        raise DataError(
-            f"{recipe.data!r} has {len(training.classes)} classes to train on and {len(held_out.classes)} to test "
-            "on, or other names; both splits need the same class folders.",
-            call="train",
-        )
-    network = build_network(recipe, facts)
-    batches = _batches(recipe, facts, training)
-    _rehearse(recipe, facts, network, batches)
-    with folder.run_lock(path, resume=resume):
-        weight_bytes = sum(value.numel() * value.element_size() for value in network.state_dict().values())
-        folder.check_free_space(path, 6 * weight_bytes + 1_000_000)  # two weights, checkpoint of three, text
-        _Training(recipe, facts, network, path).fit(batches, held_out, resume=resume, listener=listener)
-    return Run.open(path)
-
-
-class _Training:
-    """One training in its locked folder."""
-
-    def __init__(self, recipe: Recipe, facts: DataFacts, network: nn.Module, path: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        facts: DataFacts,
+        network: nn.Module,
+        path: Path,
+        head: tuple[str, ...],
+        listener: Listener | None,
+        clock: Clock,
+    ) -> None:
         self.recipe, self.facts, self.path = recipe, facts, path
         # Channels last: a step of the small VGG takes a fifth less time on the CPUs measured.
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.freezing = Freezing(recipe, network, head)
+        self.optimizers = Optimizers(recipe, network, head)
+        self.average = WeightAverage(recipe, network)
         if recipe.accelerate:
             accelerate(self.network, recipe.precision)
-        self.optimizer = _optimizer(recipe, network)
         self.loss = loss_of(recipe)
-        self.metrics: list[dict[str, Any]] = []
+        self.checkpoints = Checkpoints(path, recipe.keep_checkpoints)
         self.at = Position()
         self.kept = "before training"  # where the weights on the disk stand
+        self.clock, self.listener = clock, listener
+        self.unsaved: OutputError | None = None  # why the last save failed
 
-    def fit(self, batches: Batches, held_out: ImageSet, *, resume: bool, listener: Listener | None) -> None:
-        if resume:
-            self._take_up()
-        else:
-            write_json(self.path / folder.RECIPE, self.recipe.to_dict())
-            write_json(self.path / folder.ENVIRONMENT, environment())
-            self._set_status("running")
-            self._save_weights(folder.INITIAL_WEIGHTS)
-            self._save()
+    def fit(self, batches: Batches, held_out: ImageSet, test: ImageSet | None, *, resume: bool) -> None:
+        """Train to the end, saving on the way; `resume` goes on from the newest checkpoint that is whole."""
+        self.batches, self.held_out, self.test = batches, held_out, test
+        checkpoint = self._take_up() if resume else self._begin()
+        self.metrics = JsonLines(self.path / folder.METRICS, self.at.sizes.get(folder.METRICS, 0))
+        self.times = JsonLines(self.path / folder.TIMES, self.at.sizes.get(folder.TIMES, 0))
         self._set_status("running")
         try:
+            if checkpoint is None:
+                self._save(required=True)
             with StopRequest() as stop:
-                for epoch in range(self.at.epoch, self.recipe.epochs):
-                    self._epoch(epoch, batches, stop, listener)
-                    self._close_epoch(epoch, held_out, listener)
-                self._set_status("finished")
+                while self.at.epoch < self.recipe.epochs:
+                    try:
+                        self._epoch(self.at.epoch, stop)
+                    except _Diverged as diverged:
+                        self._roll_back(diverged)
+                self._finish()
                 if stop.signal_number:
                     raise self._interrupted(stop.signal_number, "the run is finished")
         except (TrainingInterrupted, NonFiniteLossError):
@@ -188,8 +150,17 @@ class _Training:
             with contextlib.suppress(OutputError):
                 self._set_status("failed")
             raise
+        finally:
+            self.metrics.close()
+            self.times.close()
 
-    def _take_up(self) -> None:
+    def _begin(self) -> None:
+        write_text(self.path / folder.RECIPE, recipe_text(self.recipe))
+        write_json(self.path / folder.ENVIRONMENT, environment())
+        self._set_status("running")
+        self._save_weights(self.path / folder.INITIAL_WEIGHTS)
+
+    def _take_up(self) -> Checkpoint:
         state = folder.read_json(self.path / folder.STATE)
         if state.get("data") != json.loads(json.dumps(self.facts.to_dict())):
             raise RunError(
@@ -197,90 +168,166 @@ class _Training:
                 "start a new run, or restore the images.",
                 call="train",
             )
-        self.at = load_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer)
-        self.metrics = folder.read_metrics(self.path)[: self.at.epoch]
+        checkpoint = self.checkpoints.latest(self._warn)
+        self._load(checkpoint)
+        self.checkpoints.forget_newer(checkpoint)
+        return checkpoint
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        from convscope.models import load_weights
+
+        load_weights(self.network, checkpoint.weights)
+        tensors = checkpoint.training_tensors()
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+        try:
+            self.optimizers.load_tensors(under("optimizer."))
+            self.average.load_tensors(under("average."))
+            if self.average.stands_apart:
+                self.network.load_state_dict(under("network."))
+        except (ValueError, KeyError, IndexError, RuntimeError) as error:
+            raise RunError(
+                f"checkpoint {str(checkpoint.path)!r} belongs to another recipe: {' '.join(str(error).split())}.",
+                call="train",
+            ) from error
+        self.at = checkpoint.position
         self.kept = self._place()
 
-    def _epoch(self, epoch: int, batches: Batches, stop: StopRequest, listener: Listener | None) -> None:
-        recipe, at, steps = self.recipe, self.at, len(batches)
+    def _epoch(self, epoch: int, stop: StopRequest) -> None:
+        recipe, at, steps = self.recipe, self.at, len(self.batches)
         self.network.train()
-        done_before, began = at.seconds, time.perf_counter()
+        self.freezing.apply(epoch, self.network)
+        began, done = time.perf_counter(), 0
         # A resumed run did the first at.step batches; the order is a function of seed and epoch.
-        for step, (images, labels) in enumerate(batches.epoch(epoch, start=at.step), start=at.step):
+        served = iter(self.batches.epoch(epoch, start=at.step))
+        for step in range(at.step, steps):
             if stop.signal_number:
                 self._interrupt(stop.signal_number)
-            lr = recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            scores = self.network(images.to(memory_format=torch.channels_last))
-            loss = self.loss(scores, labels)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                self._diverge(
-                    f"the loss is {value} in epoch {epoch + 1} at step {step + 1}, learning rate {lr:g}"
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
+            with self.clock.of("data"):
+                batch = next(served)
+            with self.clock.of("training"):
+                lr = at.lr_scale * recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
+                value, right = self._step(batch, lr, epoch, step)
+                self.average.update(epoch * steps + step + 1, recipe.epochs * steps)
             at.step = step + 1
-            at.loss_sum += value * len(labels)
-            at.num_right += int((scores.detach().argmax(dim=1) == labels).sum())
-            at.num_seen += len(labels)
-            at.seconds = done_before + time.perf_counter() - began
-            if listener is not None:
-                rate, accuracy = at.num_seen / at.seconds, at.num_right / at.num_seen
-                listener(StepDone(epoch + 1, recipe.epochs, at.step, steps, value, accuracy, lr, rate))
+            at.loss_sum += value * len(batch.labels)
+            at.num_right += right
+            at.num_seen += len(batch.labels)
+            done += len(batch.labels)
+            rate = done / (time.perf_counter() - began)
+            with self.clock.of("recording"):
+                self._record(self.metrics, {"step": epoch * steps + at.step, "loss": value, "lr": lr})
+            if self.listener is not None:
+                accuracy = at.num_right / at.num_seen
+                self.listener(StepDone(epoch + 1, recipe.epochs, at.step, steps, value, accuracy, lr, rate))
+            if recipe.checkpoint_every and (epoch * steps + at.step) % recipe.checkpoint_every == 0 and at.step < steps:
+                self._check_weights()
+                self._save()
+        self._close_epoch(epoch)
 
-    def _close_epoch(self, epoch: int, held_out: ImageSet, listener: Listener | None) -> None:
+    def _step(self, batch: Batch, lr: float, epoch: int, step: int) -> tuple[float, int]:
+        """Take one step; return the batch's loss and how many of its images are right."""
+        scores = self.network(batch.images)
+        loss = self.loss(scores, batch.labels, batch.other_labels, batch.share)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _Diverged(
+                f"the loss is {value} in epoch {epoch + 1} at step {step + 1}, learning rate {lr:g}, images "
+                f"{_brief(batch.index)}"
+            )
+        self.optimizers.zero_grad()
+        loss.backward()
+        self.optimizers.step(lr)
+        return value, int((scores.detach().argmax(dim=1) == batch.labels).sum())
+
+    def _close_epoch(self, epoch: int) -> None:
         """Measure, and only if all is finite, save: a bad step must not replace good weights."""
         recipe, at = self.recipe, self.at
         self._check_weights()
-        result = evaluate(
-            self.network,
-            held_out,
-            mean=self.facts.mean,
-            std=self.facts.std,
-            loss=self.loss,
-            accelerate=self.recipe.accelerate,
-        )
-        if not math.isfinite(result.loss):
-            self._diverge(
-                f"the loss on the test images is {result.loss} after epoch {epoch + 1}, step {at.step}"
-            )
-        row = {
+        row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": at.loss_sum / at.num_seen,
             "train_acc@1": at.num_right / at.num_seen,
-            "val_loss": result.loss,
-            "acc@1": result.accuracy,
-            "lr": recipe.lr_at((epoch + 1) / recipe.epochs),
-            "seconds": at.seconds,
-            "images_per_second": at.num_seen / at.seconds,
+            "lr": at.lr_scale * recipe.lr_at((epoch + 1) / recipe.epochs),
         }
-        self.metrics.append(row)
-        self.at = Position(epoch=epoch + 1)
-        self._save()
-        if listener is not None:
-            listener(EpochDone(epoch + 1, recipe.epochs, row))
+        last = epoch + 1 == recipe.epochs
+        best = False
+        if last or (recipe.evaluate_every and (epoch + 1) % recipe.evaluate_every == 0):
+            result = self._evaluate(self.held_out)
+            if not math.isfinite(result.loss):
+                raise _Diverged(
+                    f"the loss on the held-out images is {result.loss} after epoch {epoch + 1}, step {at.step}"
+                )
+            row |= {"val_loss": result.loss, "acc@1": result.accuracy}
+            best = result.accuracy > at.best
+        if last and self.test is not None:
+            result = self._evaluate(self.test)
+            row |= {"test_loss": result.loss, "test_acc@1": result.accuracy}
+        self._record(self.metrics, row)
+        times = self.clock.take()
+        spent = times.get("training", 0.0) + times.get("data", 0.0)
+        shown = {"epoch": epoch + 1, "seconds": spent, "images_per_second": at.num_seen / spent, "phases": times}
+        self._record(self.times, shown)
+        self.at = Position(
+            epoch=epoch + 1,
+            lr_scale=at.lr_scale,
+            rollbacks=at.rollbacks,
+            best=row["acc@1"] if best else at.best,
+        )
+        self._save(best=best, required=last)
+        if self.listener is not None:
+            self.listener(EpochDone(epoch + 1, recipe.epochs, {**row, **shown}))
+
+    def _evaluate(self, images: ImageSet) -> Evaluation:
+        recipe = self.recipe
+        with self.clock.of("evaluation"), self.average.in_place():
+            return evaluate(
+                self.network,
+                images,
+                mean=self.facts.mean,
+                std=self.facts.std,
+                loss=self.loss,
+                views=recipe.test_views,
+                accelerate=recipe.accelerate,
+                precision=recipe.precision,
+            )
+
+    def _finish(self) -> None:
+        if self.unsaved is not None:
+            raise self.unsaved
+        self._set_status("finished")
 
     def _check_weights(self) -> None:
         for key, value in self.network.state_dict().items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
-                self._diverge(
+                raise _Diverged(
                     f"the weights {key} are no longer finite in epoch {self.at.epoch + 1} after step {self.at.step}"
                 )
 
-    def _diverge(self, what: str) -> NoReturn:
-        self._set_status("diverged")
-        raise NonFiniteLossError(
-            f"{what}; {str(self.path)!r} keeps the weights of {self.kept}. "
-            f"Lower the learning rate (now {self.recipe.lr:g}).",
-            call="train",
+    def _roll_back(self, diverged: _Diverged) -> None:
+        """Go back to the last checkpoint with half the learning rate, or end the run."""
+        if self.recipe.on_divergence == "stop" or self.at.rollbacks >= _ROLLBACKS:
+            self._set_status("diverged")
+            raise NonFiniteLossError(
+                f"{diverged}; {str(self.path)!r} keeps the weights of {self.kept}. "
+                f"Lower the learning rate (now {self.recipe.lr * self.at.lr_scale:g}).",
+                call="train",
+            ) from None
+        scale, rollbacks = self.at.lr_scale / 2, self.at.rollbacks + 1
+        self._load(self.checkpoints.latest(self._warn))
+        self.at = replace(self.at, lr_scale=scale, rollbacks=rollbacks)
+        for file in (self.metrics, self.times):
+            file.cut(self.at.sizes.get(file.path.name, 0))
+        self._warn(
+            f"train: {diverged}; going on from {self.kept} with the learning rate times {scale:g} "
+            f"({rollbacks} of {_ROLLBACKS} times)."
         )
 
     def _interrupt(self, number: int) -> NoReturn:
         self._check_weights()
-        self._save()
+        self._save(required=True)
         self._set_status("interrupted")
         raise self._interrupted(
             number,
@@ -296,80 +343,60 @@ class _Training:
             return f"epoch {self.at.epoch + 1} after step {self.at.step}"
         return f"epoch {self.at.epoch}" if self.at.epoch else "before training"
 
-    def _save(self) -> None:
-        self._save_weights(folder.WEIGHTS)
-        folder.write_metrics(self.path, self.metrics)
-        save_checkpoint(self.path / folder.CHECKPOINT, self.network, self.optimizer, self.at)
+    def _save(self, *, best: bool = False, required: bool = False) -> None:
+        """Write a checkpoint; where it cannot be written and another will follow, warn and go on."""
+        with self.clock.of("saving"):
+            try:
+                self.at.sizes = {file.path.name: file.flush() for file in (self.metrics, self.times)}
+                tensors = {f"optimizer.{key}": value for key, value in self.optimizers.tensors().items()}
+                tensors |= {f"average.{key}": value for key, value in self.average.tensors().items()}
+                if self.average.stands_apart:
+                    tensors |= {f"network.{key}": value for key, value in self.network.state_dict().items()}
+                packed = {
+                    key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
+                }
+                with self.average.in_place():
+                    number = self.at.epoch * len(self.batches) + self.at.step
+                    self.checkpoints.save(number, self._save_weights, packed, self.at, best=best)
+            except OutputError as error:
+                if required:
+                    raise
+                self.unsaved = error
+                self._warn(f"{error} Training goes on; the checkpoint of {self.kept} stays.")
+                return
+        self.unsaved = None
         self.kept = self._place()
 
-    def _save_weights(self, name: str) -> None:
+    def _record(self, file: JsonLines, row: dict[str, Any]) -> None:
+        try:
+            file.append(row)
+        except OutputError as error:
+            if self.unsaved is None:  # once is enough
+                self._warn(f"{error} Training goes on; these figures are lost.")
+            self.unsaved = error
+
+    def _save_weights(self, path: Path) -> None:
         metadata = {key: json.dumps(value) for key, value in self.facts.to_dict().items()}
         metadata["model"] = self.recipe.model
         metadata["model_options"] = json.dumps(dict(self.recipe.model_options))
-        save_weights(self.network, self.path / name, metadata)
+        save_weights(self.network, path, metadata)
 
     def _set_status(self, status: str) -> None:
-        write_json(self.path / folder.STATE, {"status": status, "data": self.facts.to_dict()})
-
-
-def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet) -> Batches:
-    """Return the training batches; a single image left over at the end of an epoch is left out of it."""
-    if recipe.crop_padding > min(facts.input_shape[1:]):
-        raise UsageError(
-            f"crop_padding is {recipe.crop_padding}; an image of {facts.input_shape[1]} x {facts.input_shape[2]} "
-            f"pixels can be moved by at most {min(facts.input_shape[1:])}.",
-            call="train",
-        )
-    return Batches(
-        images,
-        recipe.batch_size,
-        mean=facts.mean,
-        std=facts.std,
-        shuffle=True,
-        seed=recipe.seed,
-        augment=Augmentation(recipe.horizontal_flip, recipe.crop_padding),
-        # Batch norm cannot normalise one value a channel.
-        drop_last=recipe.batch_size > 1 and len(images) > 1 and len(images) % recipe.batch_size == 1,
-    )
-
-
-def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Batches) -> None:
-    """Take one step's forward pass on a copy, so that what cannot work is refused before a file is written."""
-    images, labels = next(batches.epoch(0))
-    expected = (len(labels), len(facts.classes))
-    try:
-        scores = copy.deepcopy(network).train()(images)
-    except (ConvscopeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{recipe.model} refuses a batch of shape {tuple(images.shape)}: {reason} "
-            "Choose another model, batch size or image size.",
-            call="train",
-        ) from error
-    if not isinstance(scores, Tensor):
-        kind = f"a {type(scores).__name__}"
-        if isinstance(scores, dict):
-            kind += f" with {', '.join(map(repr, scores))}"
-        raise UsageError(
-            f"{recipe.model} returns {kind} for a batch of {len(labels)} images; only classifiers with one output, "
-            "a tensor (N, classes), are trained here.",
-            call="train",
-        )
-    if scores.shape != expected:
-        raise UsageError(
-            f"{recipe.model} returns {tuple(scores.shape)} for a batch of {len(labels)} images; a classifier of "
-            f"{len(facts.classes)} classes must return {expected}.",
-            call="train",
+        write_json(
+            self.path / folder.STATE,
+            {"version": folder.VERSION, "status": status, "data": self.facts.to_dict()},
         )
 
+    def _warn(self, message: str) -> None:
+        if self.listener is not None:
+            self.listener(Warned(message))
 
-def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )
+
+class _Diverged(Exception):
+    """A loss or a weight that is no longer finite, in words."""
+
+
+def _brief(index: Tensor) -> str:
+    numbers = index.tolist()
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown if len(numbers) <= 8 else f"{shown} and {len(numbers) - 8} more"

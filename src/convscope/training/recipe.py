@@ -6,19 +6,61 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from convscope.acceleration.precision import Precision
 from convscope.errors import UnknownNameError, UsageError
 from convscope.geometry import as_int
 
-__all__ = ["RECIPES", "Recipe", "named_recipe"]
+__all__ = ["Recipe"]
 
-Optimizer = Literal["adamw", "sgd"]
-Schedule = Literal["constant", "cosine", "onecycle"]
+Optimizer = Literal["adamw", "sgd", "muon"]
+Schedule = Literal["constant", "cosine", "linear", "onecycle", "step"]
 Loss = Literal["softmax", "hinge"]
+Flip = Literal["none", "random", "alternating"]
+CropMode = Literal["constant", "reflect"]
+Average = Literal["none", "ema", "lookahead"]
+TestViews = Literal["one", "mirror", "mirror-shift"]
+OnDivergence = Literal["stop", "rollback"]
 
 _MOMENTUM = 0.9
+_CHOICES: dict[str, Any] = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "loss": Loss,
+    "horizontal_flip": Flip,
+    "crop_mode": CropMode,
+    "average": Average,
+    "test_views": TestViews,
+    "on_divergence": OnDivergence,
+    "precision": Precision,
+}
+_INTEGERS = {
+    "epochs": 1,
+    "batch_size": 1,
+    "crop_padding": 0,
+    "cutout": 0,
+    "average_every": 1,
+    "evaluate_every": 0,
+    "checkpoint_every": 0,
+    "keep_checkpoints": 1,
+    "seed": 0,
+}
+# Least, and the bound that it must stay below.
+_NUMBERS = {
+    "lr": (0.0, math.inf),
+    "bias_lr_scale": (0.0, math.inf),
+    "head_lr_scale": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf),
+    "momentum": (0.0, 1.0),
+    "warmup": (0.0, 1.0),
+    "label_smoothing": (0.0, 1.0),
+    "color": (0.0, 1.0),
+    "mixup": (0.0, math.inf),
+    "cutmix": (0.0, math.inf),
+    "average_decay": (0.0, 1.0),
+    "validation_share": (0.0, 1.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +69,36 @@ class Recipe:
 
     Args:
         model: a name of the zoo; `model_options` are its factory's further arguments.
-        data: a name `load_dataset` knows, or a folder of `train/<class>/` and `test/<class>/`.
-        image_size: pixels a side to which a folder's images are resized; None keeps them.
-        epochs, batch_size: passes over the training images, images a step.
-        lr: the highest learning rate; `schedule` moves it: `constant`, `cosine` to zero, or `onecycle`, up from
-            lr/25 over the first quarter and down to zero (Smith, arXiv:1708.07120, with a cosine).
-        weight_decay: decoupled for `adamw`, as L2 gradient for `sgd` (Nesterov, `momentum`).
+        weights: start from these instead of random ones: a name that `create_model` takes or a file. A head for other
+            classes gets random values.
+        freeze: beginnings of the names of parameters that stay as they are, `backbone` for all but the head;
+            `freeze_epochs` says for how many epochs, None for all.
+        data: a name `load_dataset` knows, or a folder of images; `image_size` are the pixels a side to which a folder's
+            images are resized, None keeps them.
+        validation_share: of the training images, held out by the seed and measured after epochs; the test images are
+            then looked at once, in the end. With 0 the test images are measured after epochs.
+        epochs, batch_size: passes over the training images, images a step (of all processes together).
+        optimizer: `sgd` with Nesterov `momentum`, `adamw`, or `muon` for filters and matrices (Jordan, 2024) with SGD for
+            the rest.
+        lr: the highest learning rate; times `bias_lr_scale` for biases and normalisation, times `head_lr_scale` for the
+            head.
+        schedule: moves the rate after `warmup`, a share of all steps: `constant`; `cosine` or `linear` to zero; `step`
+            divides by ten at each share in `milestones`; `onecycle` goes up from lr/25 over the first quarter and down
+            to zero (Smith, arXiv:1708.07120, with a cosine).
+        weight_decay: decoupled for `adamw` and `muon`, as L2 gradient for `sgd`.
+        unit_filters: after each step scale the filters of each convolution that is normalised after it to a mean norm
+            of one (as in the speed-runs of Jordan, arXiv:2404.00498).
         loss: `softmax` cross-entropy with `label_smoothing`, or the multiclass SVM `hinge` loss.
-        horizontal_flip, crop_padding: mirror half the images; shift by a random crop of the padded image.
+        horizontal_flip, crop_padding, crop_mode, cutout, color, mixup, cutmix: see `convscope.data.Augmentation`.
+        average: evaluate and keep the exponential moving average (`ema`) of the weights, or pull them to a slow copy
+            (`lookahead`, arXiv:1907.08610), with `average_decay` every `average_every` steps.
+        test_views: what an evaluation averages the scores of: the image; it and its mirror image; or both and both moved
+            by a pixel up-left and down-right (six views, as in arXiv:2404.00498).
+        evaluate_every: epochs between measurements; 0 measures only in the end.
+        checkpoint_every: steps between checkpoints besides those after epochs; 0 for none. The last `keep_checkpoints`
+            and the best are kept.
+        on_divergence: what a loss that is not finite does: `stop` the run, or go back to the last checkpoint once more
+            with half the learning rate (`rollback`), three times at most.
         seed: of the weights, the order and the augmentation.
         accelerate, precision: whether, and in which type, the network runs fused (`convscope.accelerate`).
     Raises:
@@ -45,70 +109,108 @@ class Recipe:
     """
 
     model: str = "small_vgg"
+    model_options: Mapping[str, object] = field(default_factory=dict)
+    weights: str | None = None
+    freeze: tuple[str, ...] = ()
+    freeze_epochs: int | None = None
     data: str = "fashion-mnist"
+    image_size: int | None = None
+    validation_share: float = 0.0
     epochs: int = 5
     batch_size: int = 128
     optimizer: Optimizer = "adamw"
     lr: float = 3e-3
+    bias_lr_scale: float = 1.0
+    head_lr_scale: float = 1.0
     weight_decay: float = 0.02
     momentum: float = _MOMENTUM
+    unit_filters: bool = False
     schedule: Schedule = "onecycle"
+    warmup: float = 0.0
+    milestones: tuple[float, ...] = ()
     loss: Loss = "softmax"
     label_smoothing: float = 0.0
-    horizontal_flip: bool = False
+    horizontal_flip: Flip = "none"
     crop_padding: int = 0
-    image_size: int | None = None
+    crop_mode: CropMode = "constant"
+    cutout: int = 0
+    color: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    average: Average = "none"
+    average_decay: float = 0.99
+    average_every: int = 1
+    test_views: TestViews = "one"
+    evaluate_every: int = 1
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 3
+    on_divergence: OnDivergence = "stop"
     seed: int = 0
-    model_options: Mapping[str, object] = field(default_factory=dict)
     accelerate: bool = True
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("seed", 0)):
+        for name, least in _INTEGERS.items():
             as_int(f"Recipe: {name}", getattr(self, name), at_least=least)
+        for name in ("image_size", "freeze_epochs"):
+            if getattr(self, name) is not None:
+                as_int(f"Recipe: {name}", getattr(self, name), at_least=1)
         if self.seed >= 2**63:
             raise UsageError(f"Recipe: seed is {self.seed}; it must be below 2**63.")
-        for name in ("horizontal_flip", "accelerate"):
+        for name in ("accelerate", "unit_filters"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"Recipe: {name} is {getattr(self, name)!r}; it must be True or False.")
-        if self.image_size is not None:
-            as_int("Recipe: image_size", self.image_size, at_least=1)
-        for name, low, high in (
-            ("lr", 0.0, math.inf),
-            ("weight_decay", 0.0, math.inf),
-            ("momentum", 0.0, 1.0),
-            ("label_smoothing", 0.0, 1.0),
-        ):
+        for name, (low, high) in _NUMBERS.items():
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not low <= value < high or (name == "lr" and value == 0):
+            if not _is_number(value) or not low <= value < high or (name == "lr" and value == 0):
                 raise UsageError(
                     f"Recipe: {name} is {value!r}; it must be {'above' if name == 'lr' else 'at least'} {low:g}"
                     + (f" and below {high:g}." if high < math.inf else " and finite.")
                 )
-        for name, known in (
-            ("optimizer", Optimizer),
-            ("schedule", Schedule),
-            ("loss", Loss),
-            ("precision", Precision),
-        ):
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in get_args(known):
                 raise UnknownNameError(name, getattr(self, name), get_args(known), call="Recipe")
+        for name in ("model", "data", "weights"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value) and (name != "weights" or value is not None):
+                raise UsageError(f"Recipe: {name} is {value!r}; it must be a name.")
+        if not isinstance(self.model_options, Mapping):
+            raise UsageError(f"Recipe: model_options is {self.model_options!r}; it must be a table of options.")
+        object.__setattr__(self, "freeze", _tuple_of("freeze", self.freeze, str))
+        object.__setattr__(self, "milestones", _tuple_of("milestones", self.milestones, float))
+        self._check_together()
+
+    def _check_together(self) -> None:
         if self.optimizer == "adamw" and self.momentum != _MOMENTUM:
             raise UsageError(f"Recipe: momentum is {self.momentum}; adamw has none. Use optimizer='sgd'.")
         if self.loss == "hinge" and self.label_smoothing:
             raise UsageError(
                 f"Recipe: label_smoothing is {self.label_smoothing}; the hinge loss has none. Use loss='softmax'."
             )
+        if (self.schedule == "step") != bool(self.milestones):
+            raise UsageError(
+                f"Recipe: milestones are {list(self.milestones)} with schedule {self.schedule!r}; the schedule 'step' "
+                "needs them, and no other has any."
+            )
+        if list(self.milestones) != sorted(set(self.milestones)) or not all(0 < m < 1 for m in self.milestones):
+            raise UsageError(
+                f"Recipe: milestones are {list(self.milestones)}; they must be rising shares of all steps between 0 "
+                "and 1."
+            )
+        if self.warmup and self.schedule == "onecycle":
+            raise UsageError(f"Recipe: warmup is {self.warmup}; the schedule 'onecycle' has its own. Use 'cosine'.")
+        if self.freeze_epochs is not None and not self.freeze:
+            raise UsageError(f"Recipe: freeze_epochs is {self.freeze_epochs}, but freeze names nothing to freeze.")
 
     def replace(self, **changes: object) -> Recipe:
         """Return a copy with some fields changed; unknown fields are refused with the nearest names."""
         return Recipe.from_dict({**self.to_dict(), **changes})
 
     def to_dict(self) -> dict[str, object]:
-        """Return the recipe as plain values for JSON."""
+        """Return the recipe as plain values for JSON and TOML."""
         facts = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         facts["model_options"] = dict(self.model_options)
+        facts["freeze"], facts["milestones"] = list(self.freeze), list(self.milestones)
         return facts
 
     @classmethod
@@ -134,29 +236,28 @@ class Recipe:
             >>> recipe.lr_at(0.0), recipe.lr_at(0.25), recipe.lr_at(1.0)
             (0.04, 1.0, 0.0)
         """
-        if self.schedule == "constant":
-            return self.lr
-        warm, low = (0.25, self.lr / 25) if self.schedule == "onecycle" else (0.0, self.lr)
-        if progress < warm:
-            return low + (self.lr - low) * 0.5 * (1 - math.cos(math.pi * progress / warm))
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
+        if self.schedule == "onecycle":
+            warm, low = 0.25, self.lr / 25
+            if progress < warm:
+                return low + (self.lr - low) * 0.5 * (1 - math.cos(math.pi * progress / warm))
+            return self.lr * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
+        if progress < self.warmup:
+            return self.lr * progress / self.warmup
+        if self.schedule == "step":
+            return self.lr * 0.1 ** sum(progress >= milestone for milestone in self.milestones)
+        left = (1 - progress) / (1 - self.warmup)
+        if self.schedule == "linear":
+            return self.lr * left
+        return self.lr * 0.5 * (1 - math.cos(math.pi * left)) if self.schedule == "cosine" else self.lr
 
 
-# Found by training on the packaged Fashion-MNIST subset; the README's figures come from them.
-RECIPES: dict[str, Recipe] = {
-    "fashion-cnn": Recipe(model="small_vgg", epochs=6, lr=5e-3),
-    "fashion-mlp": Recipe(model="mlp", epochs=8, lr=1e-3),
-    "fashion-lenet5": Recipe(model="lenet5", epochs=10, lr=4e-3),
-    "fashion-perceptron": Recipe(model="perceptron", epochs=10, lr=2e-3),
-}
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def named_recipe(name: str) -> Recipe:
-    """Return a recipe of this library by name.
-
-    Raises:
-        UnknownNameError: no such recipe; the nearest names are told.
-    """
-    if name not in RECIPES:
-        raise UnknownNameError("recipe", name, RECIPES, call="train")
-    return RECIPES[name]
+def _tuple_of(name: str, values: object, kind: type) -> tuple[Any, ...]:
+    fits = _is_number if kind is float else lambda value: isinstance(value, str) and bool(value)
+    if isinstance(values, str) or not isinstance(values, (list, tuple)) or not all(map(fits, values)):
+        what = "numbers" if kind is float else "names"
+        raise UsageError(f"Recipe: {name} is {values!r}; it must be a list of {what}.")
+    return tuple(values)

@@ -12,72 +12,17 @@ from torch import Tensor, nn
 
 from convscope.data import ImageSet, load_dataset, prepare
 from convscope.display import Shown
-from convscope.errors import DataError, RunError, UsageError
-from convscope.models import create_seeded_model, load_weights, model_entry
+from convscope.errors import RunError, UsageError
+from convscope.models import load_weights
 from convscope.training import folder
+from convscope.training.checkpoint import Checkpoints
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
+from convscope.training.facts import DataFacts, build_network
+from convscope.training.metrics import read_json_lines
 from convscope.training.prediction import Prediction, decoded, likeliest
 from convscope.training.recipe import Recipe
 
-__all__ = ["DataFacts", "Run", "build_network"]
-
-
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """What a network must know of the images it was trained on.
-
-    `input_shape` is (C, H, W); `mean` and `std` are one number a channel on the 0..1 scale.
-    """
-
-    classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, images: ImageSet) -> DataFacts:
-        """Measure the training images.
-
-        Raises:
-            DataError: a channel has one value everywhere; it cannot be normalised, and there is nothing to learn.
-        """
-        mean, std = images.mean_std()
-        if min(std) == 0:
-            raise DataError(
-                f"channel {std.index(0)} of all {len(images)} images of {images.name!r} has one value, "
-                f"{255 * mean[std.index(0)]:.0f}; nothing can be learned from it. Look at the files.",
-                call="train",
-            )
-        return cls(images.classes, images.image_shape, mean, std)
-
-    @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> DataFacts:
-        """Read what `to_dict` wrote."""
-        channels, height, width = facts["input_shape"]
-        return cls(
-            tuple(facts["classes"]), (channels, height, width), tuple(facts["mean"]), tuple(facts["std"])
-        )
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the facts as plain values for JSON."""
-        return {
-            "classes": list(self.classes),
-            "input_shape": list(self.input_shape),
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
-
-
-def build_network(recipe: Recipe, facts: DataFacts) -> nn.Module:
-    """Build the recipe's network for these images, its random weights decided by the recipe's seed alone."""
-    return create_seeded_model(
-        recipe.model,
-        recipe.seed,
-        num_classes=len(facts.classes),
-        in_channels=facts.input_shape[0],
-        image_size=facts.input_shape[1:] if model_entry(recipe.model).takes_image_size else None,
-        **recipe.model_options,
-    )
+__all__ = ["Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +31,9 @@ class Run(Shown):
 
     Attributes:
         status: `finished`, `interrupted`, `diverged`, `failed`, or `running` (also after a kill).
-        metrics: one dict an epoch: train_loss, train_acc@1, val_loss, acc@1, lr, seconds, images_per_second.
+        metrics: one dict an epoch: train_loss, train_acc@1, lr, where it was measured val_loss and acc@1, in the end of
+            a run with validation images test_loss and test_acc@1; seconds and images_per_second of training, phases.
+        steps: one dict a step: step (from 1, of the whole run), loss, lr.
     Example:
         >>> Run.open("no/such/folder")
         Traceback (most recent call last):
@@ -98,6 +45,7 @@ class Run(Shown):
     status: str
     facts: DataFacts
     metrics: tuple[dict[str, Any], ...]
+    steps: tuple[dict[str, Any], ...]
     environment: dict[str, Any]
 
     @classmethod
@@ -111,23 +59,38 @@ class Run(Shown):
         path = Path(path)
         if not path.exists():
             raise UsageError(f"run folder {str(path)!r} does not exist.", call="Run.open")
-        recipe = Recipe.from_dict(folder.read_json(path / folder.RECIPE))
-        state: dict[str, Any] = folder.read_json(path / folder.STATE)
+        recipe = folder.read_recipe(path)
+        state: dict[str, Any] = folder.read_state(path)
         try:
             facts, status = DataFacts.from_dict(state["data"]), str(state["status"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{str(path / folder.STATE)!r} lacks or garbles {error}.") from error
         environment = folder.read_json(path / folder.ENVIRONMENT)
-        return cls(path, recipe, status, facts, tuple(folder.read_metrics(path)), environment)
+        rows = read_json_lines(path / folder.METRICS)
+        times = {row.get("epoch"): row for row in read_json_lines(path / folder.TIMES)}
+        epochs = tuple({**row, **times.get(row["epoch"], {})} for row in rows if "epoch" in row)
+        steps = tuple(row for row in rows if "step" in row)
+        return cls(path, recipe, status, facts, epochs, steps, environment)
 
-    def network(self, *, initial: bool = False) -> nn.Module:
-        """Return the trained network in evaluation mode, or as it was before training.
+    def weights(self, which: Literal["latest", "best", "initial"] = "latest") -> Path:
+        """Return the file of the network's weights: of the newest checkpoint that is whole, the best one, or the start.
+
+        Raises:
+            RunError: there is none.
+        """
+        if which == "initial":
+            return self.path / folder.INITIAL_WEIGHTS
+        checkpoints = Checkpoints(self.path)
+        return (checkpoints.best() if which == "best" else checkpoints.latest()).weights
+
+    def network(self, which: Literal["latest", "best", "initial"] = "latest") -> nn.Module:
+        """Return the trained network in evaluation mode, as it was best, or as it was before training.
 
         Raises:
             RunError, UsageError: the weights are missing, damaged or of another network.
         """
         network = build_network(self.recipe, self.facts)
-        load_weights(network, self.path / (folder.INITIAL_WEIGHTS if initial else folder.WEIGHTS))
+        load_weights(network, self.weights(which))
         return network.eval()
 
     def prepare(self, picture: np.ndarray) -> Tensor:
@@ -167,6 +130,7 @@ class Run(Shown):
             mean=self.facts.mean,
             std=self.facts.std,
             loss=loss,
+            views=self.recipe.test_views,
             accelerate=accelerate,
             precision=self.recipe.precision,
         )
