@@ -156,7 +156,7 @@ def test_misuse(capsys, tmp_path, monkeypatch, arguments, words):
 def test_no_run_folder(capsys, tmp_path, command):
     pictures = [cat_path()] if command == ["predict"] else []
     line = refusal(capsys, 1, *command, tmp_path, *pictures)
-    assert "is no run folder: it has no recipe.json. Make one with `convscope train --output`" in line
+    assert "is no run folder: it has no recipe.toml. Make one with `convscope train --output`" in line
 
 
 def pictures(folder, classes, count=3):
@@ -254,7 +254,7 @@ def test_divergence_says_step_and_exits_1(capsys, tmp_path):
     line = capsys.readouterr().err
     assert "the loss is" in line
     assert "at step" in line
-    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert (tmp_path / "run" / "LATEST").exists()
 
 
 def test_ctrl_c_saves_and_exits_130(tmp_path):
@@ -274,7 +274,7 @@ def test_ctrl_c_saves_and_exits_130(tmp_path):
     assert process.returncode == 130
     assert "stopped by SIGINT" in err
     assert len(err.splitlines()) == 1
-    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert (tmp_path / "run" / "LATEST").exists()
 
 
 def test_class_names_from_disk_cannot_steer_the_terminal(capsys, tmp_path):

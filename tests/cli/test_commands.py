@@ -147,7 +147,7 @@ def test_train_eval_predict(capsys, tmp_path):
     )
     assert out.splitlines()[0].startswith("perceptron epoch 1/1  train loss")
     assert "perceptron on fashion-mnist: accuracy" in out
-    assert json.loads((folder / "recipe.json").read_text())["seed"] == 3
+    assert "seed = 3" in (folder / "recipe.toml").read_text()
 
     facts = json.loads(answer(capsys, "eval", folder, "--json", "--output", tmp_path / "eval"))
     assert facts["num_images"] == 2000

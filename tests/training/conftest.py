@@ -11,7 +11,7 @@ from convscope.training import Recipe
 @pytest.fixture
 def quick():
     """A recipe for an image folder of a few pictures: three epochs of five steps."""
-    return Recipe(model="lenet5", epochs=3, batch_size=8, lr=2e-3, horizontal_flip=True, crop_padding=2)
+    return Recipe(model="lenet5", epochs=3, batch_size=8, lr=2e-3, horizontal_flip="random", crop_padding=2)
 
 
 @pytest.fixture(scope="session")

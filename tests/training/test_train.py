@@ -30,7 +30,7 @@ from convscope.training import folder as files
 
 
 def weights(run):
-    return (run.path / files.WEIGHTS).read_bytes()
+    return run.weights().read_bytes()
 
 
 def test_a_run_folder_and_what_it_says(folder, quick, tmp_path):
@@ -38,14 +38,17 @@ def test_a_run_folder_and_what_it_says(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run", listener=events.append)
     assert sorted(path.name for path in run.path.iterdir()) == [
         ".lock",
-        "checkpoint.safetensors",
+        "BEST",
+        "LATEST",
+        "checkpoints",
         "environment.json",
         "metrics.jsonl",
-        "recipe.json",
+        "recipe.toml",
         "state.json",
+        "times.jsonl",
         "weights-initial.safetensors",
-        "weights.safetensors",
     ]
+    assert [row["step"] for row in run.steps] == list(range(1, 16))
     assert run.status == "finished"
     assert run.facts.classes == ("bag", "trouser")
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
@@ -86,7 +89,7 @@ def test_the_seed_decides_everything(folder, quick, tmp_path):
 def test_training_changes_the_weights_and_the_initial_ones_are_kept(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
     fresh = build_network(run.recipe, run.facts)
-    for key, value in run.network(initial=True).state_dict().items():
+    for key, value in run.network("initial").state_dict().items():
         assert value.equal(fresh.state_dict()[key])
     assert not run.network().conv1.weight.equal(fresh.conv1.weight)
 
@@ -151,15 +154,15 @@ def test_nan_stops_and_keeps_the_last_good_weights(folder, quick, tmp_path, monk
     healthy = loop.loss_of(quick)
     calls = [0]
 
-    def sick(scores, labels):
+    def sick(scores, labels, *mixed):
         calls[0] += 1
-        return healthy(scores, labels) * (math.nan if calls[0] >= 14 else 1)  # in the third epoch
+        return healthy(scores, labels, *mixed) * (math.nan if calls[0] >= 14 else 1)  # in the third epoch
 
     kept = []
 
     def keep(event):
         if isinstance(event, EpochDone):
-            kept.append((tmp_path / "run" / files.WEIGHTS).read_bytes())
+            kept.append(weights(Run.open(tmp_path / "run")))
 
     monkeypatch.setattr(loop, "loss_of", lambda recipe: sick)
     with pytest.raises(NonFiniteLossError) as caught:
@@ -201,7 +204,7 @@ def test_a_folder_in_use_is_refused(folder, quick, tmp_path):
 
 
 def test_resuming_nothing(folder, quick, tmp_path):
-    with pytest.raises(RunError, match=r"is no run folder: it has no recipe.json"):
+    with pytest.raises(RunError, match=r"is no run folder: it has no recipe.toml"):
         train(output=tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="a resumed run keeps its own recipe"):
@@ -212,10 +215,10 @@ def test_resuming_nothing(folder, quick, tmp_path):
 
 def test_a_damaged_checkpoint(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
-    (run.path / files.CHECKPOINT).write_bytes(b"torn")
-    with pytest.raises(RunError, match="cannot be resumed"):
+    for checkpoint in (run.path / "checkpoints").iterdir():
+        (checkpoint / "training.safetensors").write_bytes(b"torn")
+    with pytest.raises(RunError, match="training.safetensors' cannot be used: .* no other checkpoint"):
         train(output=run.path, resume=True)
-    assert Run.open(run.path).network() is not None
 
 
 def test_one_class_only(folder, quick, tmp_path):
@@ -252,7 +255,7 @@ def test_a_torn_last_line_of_metrics_is_passed_over(folder, quick, tmp_path):
 
 
 @pytest.mark.parametrize("name", [files.RECIPE, files.STATE, files.ENVIRONMENT])
-@pytest.mark.parametrize("content", [None, "", "[]", "{", '{"status": 3}'])
+@pytest.mark.parametrize("content", [None, "", "[]", "{", '{"status": 3}', 'version = 9'])
 def test_damaged_run_folders_are_refused(folder, quick, tmp_path, name, content):
     run = train(quick, data=folder, output=tmp_path / "run", epochs=1)
     if content is None:
@@ -305,7 +308,7 @@ def test_evaluate_leaves_the_network_as_it_was():
 
 def test_weights_of_the_run_load_into_a_plain_network(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
-    metadata = load_weights(build_network(run.recipe, run.facts), run.path / files.WEIGHTS)
+    metadata = load_weights(build_network(run.recipe, run.facts), run.weights())
     assert json.loads(metadata["classes"]) == ["bag", "trouser"]
     assert metadata["model"] == "lenet5"
 
@@ -340,7 +343,7 @@ def test_weights_that_break_in_the_last_step_are_not_saved(folder, quick, tmp_pa
 def test_after_a_stop_the_kept_weights_are_named_by_their_step(folder, quick, tmp_path, monkeypatch):
     with pytest.raises(TrainingInterrupted):
         train(quick, data=folder, output=tmp_path / "run", listener=stop_after(3))
-    monkeypatch.setattr(loop, "loss_of", lambda recipe: lambda scores, labels: scores.sum() * math.nan)
+    monkeypatch.setattr(loop, "loss_of", lambda recipe: lambda scores, *labels: scores.sum() * math.nan)
     with pytest.raises(NonFiniteLossError, match="keeps the weights of epoch 1 after step 3"):
         train(output=tmp_path / "run", resume=True)
 
@@ -373,13 +376,15 @@ def test_a_run_that_raises_later_is_marked_as_failed(folder, quick, tmp_path):
 
 def test_a_run_killed_before_its_first_checkpoint_frees_its_folder(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
-    (run.path / files.CHECKPOINT).unlink()
+    before = weights(run)
+    shutil.move(run.path / "checkpoints", tmp_path / "kept")
     with pytest.raises(RunError, match="has no checkpoint"):
         train(output=run.path, resume=True)
-    before = weights(run)
-    with pytest.raises(RunError, match="holds a run already"):  # somebody saved space; the weights are dear
+    with pytest.raises(RunError, match="holds a run already"):  # somebody saved space; the metrics are dear
         train(quick, data=folder, output=run.path)
+    shutil.copytree(tmp_path / "kept", run.path / "checkpoints")
     assert weights(run) == before
+    shutil.rmtree(run.path / "checkpoints")
     (run.path / files.METRICS).write_text("")  # now it is as a kill during start-up leaves it
     assert train(quick, data=folder, output=run.path).status == "finished"
     (tmp_path / "mine").mkdir()
@@ -409,14 +414,14 @@ def test_evaluation_uses_the_recipes_loss(folder, quick, tmp_path, changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model": "random_filters"}, "random_filters returns (8, 2, 28, 28) for a batch of 8 images"),
+        ({"model": "random_filters"}, "random_filters returns (2, 2, 28, 28) for a batch of 2 images"),
         (
             {"model": "fcn_resnet18"},
-            "fcn_resnet18 returns a dict with 'out', 'aux' for a batch of 8 images; only classifiers with one output",
+            "fcn_resnet18 returns a dict with 'out', 'aux' for a batch of 2 images; only classifiers with one output",
         ),
         (
             {"model": "googlenet", "model_options": {"aux_logits": True}},
-            "googlenet returns a GoogLeNetOutputs for a batch of 8 images; only classifiers with one output",
+            "googlenet returns a GoogLeNetOutputs for a batch of 2 images; only classifiers with one output",
         ),
         (
             {"model": "small_vgg", "image_size": 2},

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from convscope.errors import OutputError, RunError
+from convscope.errors import OutputError, RunError, UsageError
 from convscope.files import make_folder
 from convscope.training.checkpoint import BEST, CHECKPOINTS, LATEST, Checkpoints
 from convscope.training.metrics import read_json_lines
@@ -121,8 +121,7 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe of a run folder.
 
     Raises:
-        RunError: it is missing; the message says how a run folder is made.
-        UsageError: it is damaged, or of another version.
+        RunError: it is missing, damaged, or of another version; the message says how a run folder is made.
     """
     try:
         text = (path / RECIPE).read_text("utf-8")
@@ -130,7 +129,10 @@ def read_recipe(path: Path) -> Recipe:
         raise _no_run_folder(path, RECIPE) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{str(path / RECIPE)!r} cannot be read: {' '.join(str(error).split())}.") from error
-    return parse_recipe(text, str(path / RECIPE))
+    try:
+        return parse_recipe(text, repr(str(path / RECIPE)))
+    except UsageError as error:
+        raise RunError(error.message, call=error.call) from error
 
 
 def read_state(path: Path) -> dict[str, object]:
