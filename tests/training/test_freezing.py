@@ -48,7 +48,9 @@ def test_weights_of_another_head(recipe, tmp_path):
     ten = create_seeded_model("small_vgg", 7, num_classes=10, in_channels=3)
     save_weights(ten, tmp_path / "ten.safetensors", {"model": "small_vgg"})
     with pytest.warns(UserWarning, match="head"):
-        run = train(recipe.replace(weights=str(tmp_path / "ten.safetensors"), epochs=1), output=tmp_path / "run")
+        run = train(
+            recipe.replace(weights=str(tmp_path / "ten.safetensors"), epochs=1), output=tmp_path / "run"
+        )
     start = run.network("initial").state_dict()
     assert torch.equal(start["features.0.weight"], ten.state_dict()["features.0.weight"])
     assert start["classifier.fc.weight"].shape == (2, 64)

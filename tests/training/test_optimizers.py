@@ -11,7 +11,12 @@ from convscope.training.optimizers import Optimizers, is_in
 def network():
     torch.manual_seed(3)
     layers = nn.Sequential(
-        nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(20, 3)
+        nn.Conv2d(2, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 5, 3),
+        nn.Flatten(),
+        nn.Linear(20, 3),
     )
     return layers.to(memory_format=torch.channels_last)
 
@@ -53,7 +58,11 @@ def test_scales_of_biases_and_head_and_an_equal_share_of_decay():
     reference = torch.optim.SGD(
         [
             {"params": [named["0.weight"], named["3.weight"]], "lr": 0.02, "weight_decay": 0.1},
-            {"params": [named["1.weight"], named["1.bias"], named["3.bias"]], "lr": 0.08, "weight_decay": 0.025},
+            {
+                "params": [named["1.weight"], named["1.bias"], named["3.bias"]],
+                "lr": 0.08,
+                "weight_decay": 0.025,
+            },
             {"params": [named["5.weight"], named["5.bias"]], "lr": 0.01, "weight_decay": 0.2},
         ],
         momentum=0.5,
@@ -89,7 +98,9 @@ def test_muon_takes_filters_as_matrices(layout):
     learn(ours, lambda: optimizers.step(0.03))
     learn(twin, step)
     for (key, value), theirs in zip(ours.state_dict().items(), twin.state_dict().values(), strict=True):
-        torch.testing.assert_close(value, theirs, rtol=0.02, atol=2e-3, msg=key)  # torch's Muon works in bfloat16
+        torch.testing.assert_close(
+            value, theirs, rtol=0.02, atol=2e-3, msg=key
+        )  # torch's Muon works in bfloat16
 
 
 def test_unit_filters_only_where_a_normalisation_follows():

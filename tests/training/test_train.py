@@ -255,7 +255,7 @@ def test_a_torn_last_line_of_metrics_is_passed_over(folder, quick, tmp_path):
 
 
 @pytest.mark.parametrize("name", [files.RECIPE, files.STATE, files.ENVIRONMENT])
-@pytest.mark.parametrize("content", [None, "", "[]", "{", '{"status": 3}', 'version = 9'])
+@pytest.mark.parametrize("content", [None, "", "[]", "{", '{"status": 3}', "version = 9"])
 def test_damaged_run_folders_are_refused(folder, quick, tmp_path, name, content):
     run = train(quick, data=folder, output=tmp_path / "run", epochs=1)
     if content is None:

@@ -175,7 +175,9 @@ class Checkpoints:
             if not isinstance(facts, dict) or facts.pop("own_sha256", None) != _digest(facts):
                 raise ValueError("it is not as it was written")
             if facts["version"] != _VERSION:
-                raise ValueError(f"it is of version {facts['version']}, this program reads version {_VERSION}")
+                raise ValueError(
+                    f"it is of version {facts['version']}, this program reads version {_VERSION}"
+                )
             position = Position(**facts["position"])
             checksums: dict[str, Any] = facts["sha256"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -217,7 +219,9 @@ class Checkpoints:
         for place in sorted(self._places(), key=_number)[: -self.keep]:
             if place.name not in kept:
                 shutil.rmtree(place, ignore_errors=True)
-        for left in self.folder.glob(".step-*.tmp-*"):  # of a process that was killed; the folder is ours alone
+        for left in self.folder.glob(
+            ".step-*.tmp-*"
+        ):  # of a process that was killed; the folder is ours alone
             shutil.rmtree(left, ignore_errors=True)
 
 

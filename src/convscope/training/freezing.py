@@ -32,7 +32,9 @@ class Freezing:
         for beginning in beginnings:
             if not any(is_in(name, [beginning]) for name in named):
                 known = {name.rsplit(".", level)[0] for name in named for level in range(name.count(".") + 1)}
-                raise UnknownNameError("layer to freeze", beginning, ("backbone", *sorted(known)), call="train")
+                raise UnknownNameError(
+                    "layer to freeze", beginning, ("backbone", *sorted(known)), call="train"
+                )
         self._frozen = {
             name: parameter
             for name, parameter in named.items()

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from convscope.acceleration import accelerate
 from convscope.data import Batch, Batches, ImageSet
+from convscope.data.augmentation import draw_generator
 from convscope.errors import NonFiniteLossError, OutputError, RunError
 from convscope.files import write_json, write_text
-from convscope.models import save_weights
+from convscope.models import load_weights, save_weights
 from convscope.training import folder
 from convscope.training.averaging import WeightAverage
 from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
@@ -27,11 +28,12 @@ from convscope.training.environment import environment
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
 from convscope.training.facts import DataFacts
 from convscope.training.freezing import Freezing
-from convscope.training.metrics import JsonLines, read_json_lines
+from convscope.training.metrics import JsonLines
 from convscope.training.optimizers import Optimizers
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import recipe_text
 from convscope.training.stopping import StopRequest, TrainingInterrupted
+from convscope.training.team import Team
 
 __all__ = ["EpochDone", "Event", "Listener", "StepDone", "Training", "Warned"]
 
@@ -109,31 +111,37 @@ class Training:
         head: tuple[str, ...],
         listener: Listener | None,
         clock: Clock,
+        team: Team,
     ) -> None:
-        self.recipe, self.facts, self.path = recipe, facts, path
+        self.recipe, self.facts, self.path, self.team = recipe, facts, path, team
         # Channels last: a step of the small VGG takes a fifth less time on the CPUs measured.
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.freezing = Freezing(recipe, network, head)
         self.optimizers = Optimizers(recipe, network, head)
         self.average = WeightAverage(recipe, network)
+        self.united = team.unite(self.network)
         if recipe.accelerate:
             accelerate(self.network, recipe.precision)
         self.loss = loss_of(recipe)
         self.checkpoints = Checkpoints(path, recipe.keep_checkpoints)
         self.at = Position()
         self.kept = "before training"  # where the weights on the disk stand
-        self.clock, self.listener = clock, listener
+        self.clock, self.listener = clock, listener if team.writes else None
         self.unsaved: OutputError | None = None  # why the last save failed
+        self.stopping = 0  # the signal that asked the team to stop
 
     def fit(self, batches: Batches, held_out: ImageSet, test: ImageSet | None, *, resume: bool) -> None:
         """Train to the end, saving on the way; `resume` goes on from the newest checkpoint that is whole."""
         self.batches, self.held_out, self.test = batches, held_out, test
-        checkpoint = self._take_up() if resume else self._begin()
-        self.metrics = JsonLines(self.path / folder.METRICS, self.at.sizes.get(folder.METRICS, 0))
-        self.times = JsonLines(self.path / folder.TIMES, self.at.sizes.get(folder.TIMES, 0))
+        if resume:
+            self._take_up()
+        else:
+            self._begin()
+        names = (folder.METRICS, folder.TIMES) if self.team.writes else ()
+        self.lines = {name: JsonLines(self.path / name, self.at.sizes.get(name, 0)) for name in names}
         self._set_status("running")
         try:
-            if checkpoint is None:
+            if not resume:
                 self._save(required=True)
             with StopRequest() as stop:
                 while self.at.epoch < self.recipe.epochs:
@@ -142,8 +150,8 @@ class Training:
                     except _Diverged as diverged:
                         self._roll_back(diverged)
                 self._finish()
-                if stop.signal_number:
-                    raise self._interrupted(stop.signal_number, "the run is finished")
+                if self.stopping:
+                    raise self._interrupted(self.stopping, "the run is finished")
         except (TrainingInterrupted, NonFiniteLossError):
             raise
         except BaseException:
@@ -151,16 +159,18 @@ class Training:
                 self._set_status("failed")
             raise
         finally:
-            self.metrics.close()
-            self.times.close()
+            for file in self.lines.values():
+                file.close()
 
     def _begin(self) -> None:
+        if not self.team.writes:
+            return
         write_text(self.path / folder.RECIPE, recipe_text(self.recipe))
         write_json(self.path / folder.ENVIRONMENT, environment())
         self._set_status("running")
         self._save_weights(self.path / folder.INITIAL_WEIGHTS)
 
-    def _take_up(self) -> Checkpoint:
+    def _take_up(self) -> None:
         state = folder.read_json(self.path / folder.STATE)
         if state.get("data") != json.loads(json.dumps(self.facts.to_dict())):
             raise RunError(
@@ -170,17 +180,18 @@ class Training:
             )
         checkpoint = self.checkpoints.latest(self._warn)
         self._load(checkpoint)
-        self.checkpoints.forget_newer(checkpoint)
-        return checkpoint
+        self.team.wait()
+        if self.team.writes:
+            self.checkpoints.forget_newer(checkpoint)
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        from convscope.models import load_weights
-
         load_weights(self.network, checkpoint.weights)
         tensors = checkpoint.training_tensors()
 
         def under(prefix: str) -> dict[str, Tensor]:
-            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            return {
+                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+            }
 
         try:
             self.optimizers.load_tensors(under("optimizer."))
@@ -203,44 +214,59 @@ class Training:
         # A resumed run did the first at.step batches; the order is a function of seed and epoch.
         served = iter(self.batches.epoch(epoch, start=at.step))
         for step in range(at.step, steps):
-            if stop.signal_number:
-                self._interrupt(stop.signal_number)
             with self.clock.of("data"):
                 batch = next(served)
             with self.clock.of("training"):
                 lr = at.lr_scale * recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
-                value, right = self._step(batch, lr, epoch, step)
+                value, right, seen = self._step(batch, lr, epoch, step, stop)
                 self.average.update(epoch * steps + step + 1, recipe.epochs * steps)
             at.step = step + 1
-            at.loss_sum += value * len(batch.labels)
+            at.loss_sum += value * seen
             at.num_right += right
-            at.num_seen += len(batch.labels)
-            done += len(batch.labels)
+            at.num_seen += seen
+            done += seen
             rate = done / (time.perf_counter() - began)
             with self.clock.of("recording"):
-                self._record(self.metrics, {"step": epoch * steps + at.step, "loss": value, "lr": lr})
+                self._record(folder.METRICS, {"step": epoch * steps + at.step, "loss": value, "lr": lr})
             if self.listener is not None:
                 accuracy = at.num_right / at.num_seen
                 self.listener(StepDone(epoch + 1, recipe.epochs, at.step, steps, value, accuracy, lr, rate))
-            if recipe.checkpoint_every and (epoch * steps + at.step) % recipe.checkpoint_every == 0 and at.step < steps:
-                self._check_weights()
-                self._save()
+            if self.team.size == 1:
+                self.stopping = stop.signal_number
+            if at.step < steps:
+                if self.stopping:
+                    self._interrupt(self.stopping)
+                if recipe.checkpoint_every and (epoch * steps + at.step) % recipe.checkpoint_every == 0:
+                    self._check_weights()
+                    self._save()
         self._close_epoch(epoch)
 
-    def _step(self, batch: Batch, lr: float, epoch: int, step: int) -> tuple[float, int]:
-        """Take one step; return the batch's loss and how many of its images are right."""
-        scores = self.network(batch.images)
+    def _step(
+        self, batch: Batch, lr: float, epoch: int, step: int, stop: StopRequest
+    ) -> tuple[float, int, int]:
+        """Take one step; return the loss of all its images, how many are right, and how many they are."""
+        own = len(batch.labels)
+        with torch.random.fork_rng(devices=[]):
+            # Dropout and its like: a function of seed, step and process, so that a resumed run draws the same.
+            generator = draw_generator("step", self.recipe.seed, epoch, step, self.team.rank)
+            torch.manual_seed(generator.initial_seed())
+            scores = self.united(batch.images)
         loss = self.loss(scores, batch.labels, batch.other_labels, batch.share)
-        value = float(loss.detach())
+        right = int((scores.detach().argmax(dim=1) == batch.labels).sum())
+        total, num_right, seen, stopping = self.team.sum(
+            (float(loss.detach()) * own, right, own, stop.signal_number)
+        )
+        value = total / seen
         if not math.isfinite(value):
             raise _Diverged(
                 f"the loss is {value} in epoch {epoch + 1} at step {step + 1}, learning rate {lr:g}, images "
                 f"{_brief(batch.index)}"
             )
+        self.stopping = int(stopping)  # all stop at the same step
         self.optimizers.zero_grad()
-        loss.backward()
+        (loss * (own * self.team.size / seen)).backward()
         self.optimizers.step(lr)
-        return value, int((scores.detach().argmax(dim=1) == batch.labels).sum())
+        return value, int(num_right), int(seen)
 
     def _close_epoch(self, epoch: int) -> None:
         """Measure, and only if all is finite, save: a bad step must not replace good weights."""
@@ -265,11 +291,16 @@ class Training:
         if last and self.test is not None:
             result = self._evaluate(self.test)
             row |= {"test_loss": result.loss, "test_acc@1": result.accuracy}
-        self._record(self.metrics, row)
+        self._record(folder.METRICS, row)
         times = self.clock.take()
         spent = times.get("training", 0.0) + times.get("data", 0.0)
-        shown = {"epoch": epoch + 1, "seconds": spent, "images_per_second": at.num_seen / spent, "phases": times}
-        self._record(self.times, shown)
+        shown = {
+            "epoch": epoch + 1,
+            "seconds": spent,
+            "images_per_second": at.num_seen / spent,
+            "phases": times,
+        }
+        self._record(folder.TIMES, shown)
         self.at = Position(
             epoch=epoch + 1,
             lr_scale=at.lr_scale,
@@ -282,10 +313,12 @@ class Training:
 
     def _evaluate(self, images: ImageSet) -> Evaluation:
         recipe = self.recipe
+        share = self.team.share_of(len(images))
+        own = images if self.team.size == 1 else images.subset(range(share.start, share.stop))
         with self.clock.of("evaluation"), self.average.in_place():
-            return evaluate(
+            result = evaluate(
                 self.network,
-                images,
+                own,
                 mean=self.facts.mean,
                 std=self.facts.std,
                 loss=self.loss,
@@ -293,10 +326,28 @@ class Training:
                 accelerate=recipe.accelerate,
                 precision=recipe.precision,
             )
+        return result if self.team.size == 1 else self._united(result, images, share)
+
+    def _united(self, own: Evaluation, images: ImageSet, share: slice) -> Evaluation:
+        """Put together what each process measured on its share of the images."""
+        predictions, confidences = torch.zeros(len(images), dtype=torch.int64), torch.zeros(len(images))
+        predictions[share], confidences[share] = own.predictions, own.confidences
+        loss, right = self.team.sum(
+            (own.loss * len(own.labels), float((own.predictions == own.labels).sum()))
+        )
+        return Evaluation(
+            right / len(images),
+            loss / len(images),
+            self.team.sum_tensor(predictions),
+            self.team.sum_tensor(confidences),
+            images.labels,
+            images.classes,
+        )
 
     def _finish(self) -> None:
         if self.unsaved is not None:
             raise self.unsaved
+        self.team.wait()
         self._set_status("finished")
 
     def _check_weights(self) -> None:
@@ -318,8 +369,8 @@ class Training:
         scale, rollbacks = self.at.lr_scale / 2, self.at.rollbacks + 1
         self._load(self.checkpoints.latest(self._warn))
         self.at = replace(self.at, lr_scale=scale, rollbacks=rollbacks)
-        for file in (self.metrics, self.times):
-            file.cut(self.at.sizes.get(file.path.name, 0))
+        for name, file in self.lines.items():
+            file.cut(self.at.sizes.get(name, 0))
         self._warn(
             f"train: {diverged}; going on from {self.kept} with the learning rate times {scale:g} "
             f"({rollbacks} of {_ROLLBACKS} times)."
@@ -345,15 +396,19 @@ class Training:
 
     def _save(self, *, best: bool = False, required: bool = False) -> None:
         """Write a checkpoint; where it cannot be written and another will follow, warn and go on."""
+        if not self.team.writes:
+            self.kept = self._place()
+            return
         with self.clock.of("saving"):
             try:
-                self.at.sizes = {file.path.name: file.flush() for file in (self.metrics, self.times)}
+                self.at.sizes = {name: file.flush() for name, file in self.lines.items()}
                 tensors = {f"optimizer.{key}": value for key, value in self.optimizers.tensors().items()}
                 tensors |= {f"average.{key}": value for key, value in self.average.tensors().items()}
                 if self.average.stands_apart:
                     tensors |= {f"network.{key}": value for key, value in self.network.state_dict().items()}
                 packed = {
-                    key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
+                    key: value.detach().clone(memory_format=torch.contiguous_format)
+                    for key, value in tensors.items()
                 }
                 with self.average.in_place():
                     number = self.at.epoch * len(self.batches) + self.at.step
@@ -367,9 +422,11 @@ class Training:
         self.unsaved = None
         self.kept = self._place()
 
-    def _record(self, file: JsonLines, row: dict[str, Any]) -> None:
+    def _record(self, name: str, row: dict[str, Any]) -> None:
+        if name not in self.lines:
+            return
         try:
-            file.append(row)
+            self.lines[name].append(row)
         except OutputError as error:
             if self.unsaved is None:  # once is enough
                 self._warn(f"{error} Training goes on; these figures are lost.")
@@ -382,6 +439,8 @@ class Training:
         save_weights(self.network, path, metadata)
 
     def _set_status(self, status: str) -> None:
+        if not self.team.writes:
+            return
         write_json(
             self.path / folder.STATE,
             {"version": folder.VERSION, "status": status, "data": self.facts.to_dict()},

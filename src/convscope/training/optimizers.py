@@ -51,7 +51,9 @@ class Optimizers:
         if recipe.optimizer == "muon":
             self._flat = [(each, nn.Parameter(_as_matrix(each.detach(), each))) for each in weights]
             flat: list[dict[str, Any]] = [{"params": [each for _, each in self._flat], "lr_scale": 1.0}]
-            rest: list[dict[str, Any]] = [{"params": group, "lr_scale": scale} for group, scale in scales[1:] if group]
+            rest: list[dict[str, Any]] = [
+                {"params": group, "lr_scale": scale} for group, scale in scales[1:] if group
+            ]
             muon = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
             self._all = [torch.optim.Muon(flat, lr=recipe.lr, **muon)] if weights else []
             if rest:

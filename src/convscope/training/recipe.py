@@ -175,7 +175,9 @@ class Recipe:
             if not (isinstance(value, str) and value) and (name != "weights" or value is not None):
                 raise UsageError(f"Recipe: {name} is {value!r}; it must be a name.")
         if not isinstance(self.model_options, Mapping):
-            raise UsageError(f"Recipe: model_options is {self.model_options!r}; it must be a table of options.")
+            raise UsageError(
+                f"Recipe: model_options is {self.model_options!r}; it must be a table of options."
+            )
         object.__setattr__(self, "freeze", _tuple_of("freeze", self.freeze, str))
         object.__setattr__(self, "milestones", _tuple_of("milestones", self.milestones, float))
         self._check_together()
@@ -192,15 +194,21 @@ class Recipe:
                 f"Recipe: milestones are {list(self.milestones)} with schedule {self.schedule!r}; the schedule 'step' "
                 "needs them, and no other has any."
             )
-        if list(self.milestones) != sorted(set(self.milestones)) or not all(0 < m < 1 for m in self.milestones):
+        if list(self.milestones) != sorted(set(self.milestones)) or not all(
+            0 < m < 1 for m in self.milestones
+        ):
             raise UsageError(
                 f"Recipe: milestones are {list(self.milestones)}; they must be rising shares of all steps between 0 "
                 "and 1."
             )
         if self.warmup and self.schedule == "onecycle":
-            raise UsageError(f"Recipe: warmup is {self.warmup}; the schedule 'onecycle' has its own. Use 'cosine'.")
+            raise UsageError(
+                f"Recipe: warmup is {self.warmup}; the schedule 'onecycle' has its own. Use 'cosine'."
+            )
         if self.freeze_epochs is not None and not self.freeze:
-            raise UsageError(f"Recipe: freeze_epochs is {self.freeze_epochs}, but freeze names nothing to freeze.")
+            raise UsageError(
+                f"Recipe: freeze_epochs is {self.freeze_epochs}, but freeze names nothing to freeze."
+            )
 
     def replace(self, **changes: object) -> Recipe:
         """Return a copy with some fields changed; unknown fields are refused with the nearest names."""

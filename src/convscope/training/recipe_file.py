@@ -38,7 +38,11 @@ def recipe_text(recipe: Recipe) -> str:
     lines = [f"version = {RECIPE_VERSION}"]
     lines += [f"{name} = {_toml(value)}" for name, value in facts.items() if value is not None]
     if options:
-        lines += ["", "[model_options]", *(f"{_toml_key(name)} = {_toml(value)}" for name, value in options.items())]
+        lines += [
+            "",
+            "[model_options]",
+            *(f"{_toml_key(name)} = {_toml(value)}" for name, value in options.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -63,7 +67,9 @@ def parse_recipe(text: str, source: str) -> Recipe:
         raise UsageError(f"{source}: no recipe in TOML: {error}.") from error
     version = facts.pop("version", None)
     if version is None:
-        raise UsageError(f"{source}: the recipe does not say its version; write `version = {RECIPE_VERSION}` on top.")
+        raise UsageError(
+            f"{source}: the recipe does not say its version; write `version = {RECIPE_VERSION}` on top."
+        )
     if type(version) is not int or version != RECIPE_VERSION:
         raise UsageError(
             f"{source}: the recipe is of version {version!r}, this program reads version {RECIPE_VERSION}; use the "
@@ -113,13 +119,17 @@ def named_recipe(name: str) -> Recipe:
 def _toml(value: object) -> str:
     """Return a plain value as TOML; its strings, numbers and lists are those of JSON, but for the names of tables."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(str(name))} = {_toml(each)}" for name, each in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{_toml_key(str(name))} = {_toml(each)}" for name, each in value.items()) + "}"
+        )
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
         return _toml_string(value)
     if value is None or not isinstance(value, (bool, int, float)):
-        raise UsageError(f"recipe_text: {value!r} cannot stand in a recipe; use numbers, words, lists and tables.")
+        raise UsageError(
+            f"recipe_text: {value!r} cannot stand in a recipe; use numbers, words, lists and tables."
+        )
     return json.dumps(value)
 
 

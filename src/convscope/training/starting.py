@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,12 +13,14 @@ from convscope.data import Augmentation, Batches, ImageSet, load_dataset
 from convscope.errors import ConvscopeError, DataError, UsageError
 from convscope.models import create_seeded_model, load_weights, model_entry
 from convscope.training import folder
+from convscope.training.checkpoint import Checkpoints
 from convscope.training.facts import DataFacts, build_network
 from convscope.training.loop import Clock, Listener, Training
 from convscope.training.optimizers import is_in
 from convscope.training.recipe import Recipe
-from convscope.training.recipe_file import named_recipe, parse_recipe
+from convscope.training.recipe_file import named_recipe
 from convscope.training.run import Run
+from convscope.training.team import Team, team
 
 __all__ = ["train"]
 
@@ -60,22 +64,38 @@ def train(
         ('finished', True)
     """
     path, clock = Path(output), Clock()
-    with clock.of("data"):
-        recipe = _recipe(recipe, data, seed, path, resume, changes)
-        training, held_out, test = _image_sets(recipe)
-        facts = DataFacts.of(training)
-    with clock.of("preparation"):
-        network = build_network(recipe, facts)
-        head = model_entry(recipe.model).head
-        _initialise(recipe, facts, network, training, resume=resume)
-        batches = _batches(recipe, facts, training)
-        _rehearse(recipe, facts, network, batches)
+    with team() as processes:
+        if processes.restarts and Checkpoints(path).exist():
+            resume, recipe, data, seed, changes = True, None, None, None, {}
+        with clock.of("data"):
+            recipe = _recipe(recipe, data, seed, path, resume, changes)
+            training, held_out, test = _image_sets(recipe)
+            facts = DataFacts.of(training)
+        with clock.of("preparation"):
+            network = build_network(recipe, facts)
+            head = model_entry(recipe.model).head
+            _initialise(recipe, facts, network, training, resume=resume)
+            batches = _batches(recipe, facts, training, processes)
+            _rehearse(recipe, facts, network, batches)
+        with _held(path, network, recipe, processes, resume=resume):
+            run = Training(recipe, facts, network, path, head, listener, clock, processes)
+            run.fit(batches, held_out, test, resume=resume)
+    return Run.open(path)
+
+
+@contextlib.contextmanager
+def _held(path: Path, network: nn.Module, recipe: Recipe, processes: Team, *, resume: bool) -> Iterator[None]:
+    """Hold the run folder, by the process that writes it, while the block runs."""
+    if not processes.writes:
+        processes.wait()  # for the lock
+        yield
+        return
     with folder.run_lock(path, resume=resume):
         weight_bytes = sum(value.numel() * value.element_size() for value in network.state_dict().values())
         # The first weights, and checkpoints of weights and up to three of their size besides; text.
         folder.check_free_space(path, (1 + 5 * (recipe.keep_checkpoints + 2)) * weight_bytes + 1_000_000)
-        Training(recipe, facts, network, path, head, listener, clock).fit(batches, held_out, test, resume=resume)
-    return Run.open(path)
+        processes.wait()
+        yield
 
 
 def _recipe(
@@ -93,7 +113,9 @@ def _recipe(
     if recipe is None or isinstance(recipe, str):
         recipe = named_recipe(recipe or "fashion-cnn")
     elif not isinstance(recipe, Recipe):
-        raise UsageError(f"recipe is a {type(recipe).__name__}; give a Recipe or the name of one.", call="train")
+        raise UsageError(
+            f"recipe is a {type(recipe).__name__}; give a Recipe or the name of one.", call="train"
+        )
     if data is not None:
         changes = {**changes, "data": str(data)}
     if seed is not None:
@@ -126,7 +148,9 @@ def _image_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet | None]:
     return training, held_out, test
 
 
-def _initialise(recipe: Recipe, facts: DataFacts, network: nn.Module, images: ImageSet, *, resume: bool) -> None:
+def _initialise(
+    recipe: Recipe, facts: DataFacts, network: nn.Module, images: ImageSet, *, resume: bool
+) -> None:
     """Give the network the weights that it starts from; a resumed run has its own."""
     if resume:
         return
@@ -150,7 +174,7 @@ def _initialise(recipe: Recipe, facts: DataFacts, network: nn.Module, images: Im
         fit_to(next(Batches(first, len(first), mean=facts.mean, std=facts.std).epoch(0)).images)
 
 
-def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet) -> Batches:
+def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team) -> Batches:
     """Return the training batches; a single image left over at the end of an epoch is left out of it."""
     if recipe.crop_padding > min(facts.input_shape[1:]):
         raise UsageError(
@@ -176,6 +200,8 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet) -> Batches:
         ),
         # Batch norm cannot normalise one value a channel.
         drop_last=recipe.batch_size > 1 and len(images) > 1 and len(images) % recipe.batch_size == 1,
+        rank=processes.rank,
+        world_size=processes.size,
     )
 
 
@@ -213,4 +239,3 @@ def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Bat
     frozen = [name for name, _ in network.named_parameters() if is_in(name, recipe.freeze)]
     if frozen and len(frozen) == len(list(network.parameters())) and recipe.freeze_epochs is None:
         raise UsageError("the recipe freezes every parameter; leave some to train.", call="train")
-
