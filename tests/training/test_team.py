@@ -96,7 +96,7 @@ def test_half_an_environment(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with (
-        pytest.raises(UsageError, match="MASTER_ADDR.* is missing; start with torchrun, or unset it"),
+        pytest.raises(UsageError, match=r"MASTER_ADDR.* is missing; start with torchrun, or unset it"),
         team(),
     ):
         pass

@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint(folder, quick, tmp_path):
     run = train(quick, data=folder, output=tmp_path / "run")
     for checkpoint in (run.path / "checkpoints").iterdir():
         (checkpoint / "training.safetensors").write_bytes(b"torn")
-    with pytest.raises(RunError, match="training.safetensors' cannot be used: .* no other checkpoint"):
+    with pytest.raises(RunError, match=r"training.safetensors' cannot be used: .* no other checkpoint"):
         train(output=run.path, resume=True)
 
 

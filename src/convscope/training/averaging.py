@@ -16,10 +16,10 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """The average that a recipe keeps of its network's weights and buffers.
 
-    `ema`: slow = d * slow + (1 - d) * fast, and evaluations use the slow weights. `lookahead`: the same, and the network
-    then goes on from the slow weights; d grows from 0 with the cube of the run's progress, and the last step ends on the
-    slow weights (Jordan, arXiv:2404.00498; Zhang et al., arXiv:1907.08610). In both d is `average_decay` to the power of
-    `average_every`, the steps between updates. With `none` it does nothing.
+    `ema`: slow = d * slow + (1 - d) * fast, and evaluations use the slow weights. `lookahead`: the same, and the
+    network then goes on from the slow weights; d grows from 0 with the cube of the run's progress, and the last step
+    ends on the slow weights (Jordan, arXiv:2404.00498; Zhang et al., arXiv:1907.08610). In both d is `average_decay`
+    to the power of `average_every`, the steps between updates. With `none` it does nothing.
     """
 
     def __init__(self, recipe: Recipe, network: nn.Module) -> None:

@@ -5,9 +5,9 @@
                                position.json          position, SHA-256 of both, and of itself
     LATEST, BEST               the name of such a folder
 
-A checkpoint is written under another name, brought to the disk file by file, then the folder; then it gets its name, its
-parent is brought to the disk, and `LATEST` is replaced. Whatever fails between leaves the one before, which is deleted
-only when enough newer ones are there.
+A checkpoint is written under another name, brought to the disk file by file, then the folder; then it gets its name,
+its parent is brought to the disk, and `LATEST` is replaced. Whatever fails between leaves the one before, which is
+deleted only when enough newer ones are there.
 """
 
 from __future__ import annotations

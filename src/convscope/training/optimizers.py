@@ -28,8 +28,8 @@ class Optimizers:
 
     Filters and matrices have the recipe's learning rate; biases and normalisation (parameters of one axis) and the head
     have theirs times `bias_lr_scale` and `head_lr_scale`. `muon` takes filters and matrices outside the head, SGD with
-    Nesterov momentum the rest. A step shrinks every group by the learning rate times `weight_decay`, whatever its scale;
-    with `muon` only filters and matrices.
+    Nesterov momentum the rest. A step shrinks every group by the learning rate times `weight_decay`, whatever its
+    scale; with `muon` only filters and matrices.
 
     Args:
         head: beginnings of the names of the head's parameters.
@@ -128,7 +128,7 @@ def _sgd(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.SGD:
 
 
 def _as_matrix(tensor: Tensor, like: nn.Parameter) -> Tensor:
-    """Return a parameter or its gradient as a matrix, a row a filter, without copying what lies as the parameter does."""
+    """Return a parameter or its gradient as a matrix, a row a filter; what lies as the parameter does is not copied."""
     if like.ndim == 4 and not like.is_contiguous():
         tensor = tensor.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     return tensor.contiguous().view(len(like), -1)

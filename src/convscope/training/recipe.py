@@ -78,8 +78,8 @@ class Recipe:
         validation_share: of the training images, held out by the seed and measured after epochs; the test images are
             then looked at once, in the end. With 0 the test images are measured after epochs.
         epochs, batch_size: passes over the training images, images a step (of all processes together).
-        optimizer: `sgd` with Nesterov `momentum`, `adamw`, or `muon` for filters and matrices (Jordan, 2024) with SGD for
-            the rest.
+        optimizer: `sgd` with Nesterov `momentum`, `adamw`, or `muon` for filters and matrices (Jordan, 2024) with SGD
+            for the rest.
         lr: the highest learning rate; times `bias_lr_scale` for biases and normalisation, times `head_lr_scale` for the
             head.
         schedule: moves the rate after `warmup`, a share of all steps: `constant`; `cosine` or `linear` to zero; `step`
@@ -92,8 +92,8 @@ class Recipe:
         horizontal_flip, crop_padding, crop_mode, cutout, color, mixup, cutmix: see `convscope.data.Augmentation`.
         average: evaluate and keep the exponential moving average (`ema`) of the weights, or pull them to a slow copy
             (`lookahead`, arXiv:1907.08610), with `average_decay` every `average_every` steps.
-        test_views: what an evaluation averages the scores of: the image; it and its mirror image; or both and both moved
-            by a pixel up-left and down-right (six views, as in arXiv:2404.00498).
+        test_views: what an evaluation averages the scores of: the image; it and its mirror image; or both and both
+            moved by a pixel up-left and down-right (six views, as in arXiv:2404.00498).
         evaluate_every: epochs between measurements; 0 measures only in the end.
         checkpoint_every: steps between checkpoints besides those after epochs; 0 for none. The last `keep_checkpoints`
             and the best are kept.

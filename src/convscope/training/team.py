@@ -1,7 +1,7 @@
 """Several processes, on one machine or many, that train one network together.
 
-`torchrun` starts them and tells each its rank in the environment; they talk through torch's gloo. Each takes its share of
-every batch, and what one process would compute from all of it comes out: gradients are averaged by
+`torchrun` starts them and tells each its rank in the environment; they talk through torch's gloo. Each takes its
+share of every batch, and what one process would compute from all of it comes out: gradients are averaged by
 `DistributedDataParallel` with the shares as weights, batch norm takes its statistics over all processes.
 """
 
