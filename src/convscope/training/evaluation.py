@@ -93,7 +93,7 @@ def evaluate(
     batches = Batches(images, batch_size, mean=mean, std=std, shuffle=False)
     scores, total = [], 0.0
     with evaluating(network), accelerated(network, precision, accelerate), torch.inference_mode():
-        for inputs, labels in batches.epoch(0):
+        for inputs, labels, *_ in batches.epoch(0):
             output = network(inputs)
             if output.shape != (len(inputs), len(images.classes)):
                 raise ShapeError(

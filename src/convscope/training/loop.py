@@ -206,13 +206,14 @@ class _Training:
         self.network.train()
         done_before, began = at.seconds, time.perf_counter()
         # A resumed run did the first at.step batches; the order is a function of seed and epoch.
-        for step, (images, labels) in enumerate(batches.epoch(epoch, start=at.step), start=at.step):
+        for step, batch in enumerate(batches.epoch(epoch, start=at.step), start=at.step):
+            images, labels = batch.images, batch.labels
             if stop.signal_number:
                 self._interrupt(stop.signal_number)
             lr = recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            scores = self.network(images.to(memory_format=torch.channels_last))
+            scores = self.network(images)
             loss = self.loss(scores, labels)
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -327,7 +328,7 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet) -> Batches:
         std=facts.std,
         shuffle=True,
         seed=recipe.seed,
-        augment=Augmentation(recipe.horizontal_flip, recipe.crop_padding),
+        augment=Augmentation("random" if recipe.horizontal_flip else "none", recipe.crop_padding),
         # Batch norm cannot normalise one value a channel.
         drop_last=recipe.batch_size > 1 and len(images) > 1 and len(images) % recipe.batch_size == 1,
     )
@@ -335,7 +336,7 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet) -> Batches:
 
 def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Batches) -> None:
     """Take one step's forward pass on a copy, so that what cannot work is refused before a file is written."""
-    images, labels = next(batches.epoch(0))
+    images, labels, *_ = next(batches.epoch(0))
     expected = (len(labels), len(facts.classes))
     try:
         scores = copy.deepcopy(network).train()(images)
