@@ -25,6 +25,7 @@ from convscope.cli import (
     predict,
     signal,
     summary,
+    sweep,
     trace,
     train,
 )
@@ -47,6 +48,7 @@ _COMMANDS = {
     "draw": draw,
     "train": train,
     "lr-range": lr_range,
+    "sweep": sweep,
     "eval": eval_,
     "predict": predict,
     "doctor": doctor,

@@ -9,6 +9,7 @@ from convscope.experiments import Tour
 from convscope.inspection import ConfusionMatrix, FeatureMaps, FilterBank, Mistake
 from convscope.signal import Slide
 from convscope.training import Evaluation, Prediction, RangeTest, Run
+from convscope.training.sweep import Sweep
 
 __all__ = [
     "evaluation_text",
@@ -18,6 +19,7 @@ __all__ = [
     "range_test_text",
     "run_text",
     "signal_text",
+    "sweep_text",
     "table",
     "tour_text",
 ]
@@ -99,6 +101,26 @@ def range_test_text(found: RangeTest) -> str:
             f"steepest fall at {found.suggested:.2g}, a good highest rate; {end}",
         )
     )
+
+
+def sweep_text(found: Sweep) -> str:
+    """Return the trials of a sweep, the best first."""
+    names = list(found.trials[0].changes) if found.trials else []
+    rows = [
+        (
+            str(trial.path.name),
+            *(
+                f"{trial.changes[name]:.4g}"
+                if isinstance(trial.changes[name], float)
+                else str(trial.changes[name])
+                for name in names
+            ),
+            "failed" if trial.accuracy is None else f"{trial.accuracy:.2%}",
+        )
+        for trial in found.trials
+    ]
+    failures = [f"{trial.path.name}: {printable(trial.error)}" for trial in found.trials if trial.error]
+    return "\n".join((table(("trial", *names, "accuracy"), rows), *failures))
 
 
 def evaluation_text(evaluation: Evaluation, matrix: ConfusionMatrix, wrong: Sequence[Mistake]) -> str:

@@ -21,7 +21,7 @@ def draw_range_test(found: RangeTest) -> Figure:
     )
     axes.set_xscale("log")
     if found.smoothed:
-        low, high = min(found.smoothed), max(found.smoothed)
+        low, high = min(found.losses), max(found.smoothed)
         axes.set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.3 * (high - low) + 1e-3)
     axes.set_xlabel("learning rate", color=INK)
     axes.set_ylabel("training loss", color=INK)
