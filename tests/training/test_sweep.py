@@ -43,6 +43,8 @@ def test_refused_before_anything_is_written(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="trials is 0"):
         sweep(RECIPE, {"lr": [0.1]}, tmp_path / "sweep", trials=0)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r'sweeps need Ray Tune; install it with pip install "convscope\[tune\]"'):
+    with pytest.raises(
+        UsageError, match=r'sweeps need Ray Tune; install it with pip install "convscope\[tune\]"'
+    ):
         sweep(RECIPE, {"lr": [0.1]}, tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
