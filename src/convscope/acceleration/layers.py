@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from convscope import kernels
 from convscope import nn as cnn
+from convscope.errors import ShapeError
 
 __all__ = [
     "Convolution",
+    "Gelu",
     "InFloat32",
+    "LayerNormalisation",
     "Linear",
     "MaxPool",
     "Normalisation",
@@ -117,6 +120,35 @@ class Linear(nn.Module):
         maps = input.to(dtype).permute(0, 3, 1, 2)
         made = kernels.conv2d(maps, weight[:, :, None, None], bias, (1, 1), (0, 0), (1, 1), 1)
         return made.permute(0, 2, 3, 1)
+
+
+class Gelu(nn.Module):
+    """GELU in its exact form."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return kernels.gelu(input)
+
+
+class LayerNormalisation(nn.Module):
+    """Layer normalisation over the last axis with the activation after it: a layer's, or a call's with eps alone."""
+
+    def __init__(self, channels: int, source: nn.LayerNorm | float, activation: str) -> None:
+        super().__init__()
+        self.channels, self.source, self.activation = channels, source, activation
+
+    def forward(self, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        source = self.source
+        if isinstance(source, nn.LayerNorm):
+            weight, bias, eps = source.weight, source.bias, source.eps
+        else:
+            eps = source
+        if input.shape[-1] != self.channels:
+            raise ShapeError(
+                f"the last axis of input {tuple(input.shape)} is normalised over {self.channels} channels; "
+                "make them alike.",
+                call="layer_norm",
+            )
+        return kernels.layer_norm_act(input, weight, bias, eps, self.activation)
 
 
 class Normalisation(nn.Module):

@@ -5,7 +5,9 @@ from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.cpu import Processor, processor
 from convscope.kernels.deformable import deformable_backward, deformable_forward
 from convscope.kernels.depthwise import depthwise_conv2d
+from convscope.kernels.gelu import gelu
 from convscope.kernels.grouped import grouped_conv2d
+from convscope.kernels.layer_norm import layer_norm_act
 from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
 from convscope.kernels.max_pool import max_pool2d
@@ -32,7 +34,9 @@ __all__ = [
     "deformable_forward",
     "depthwise_conv2d",
     "families",
+    "gelu",
     "grouped_conv2d",
+    "layer_norm_act",
     "load",
     "max_pool2d",
     "native_for",
