@@ -111,6 +111,35 @@ def test_layer_norms_and_gelus_are_fused():
         assert state.fused(network.eval()).counts == rest | {"FoldedConvolution": 22, "FoldedLinear": 37}
 
 
+def test_squeeze_and_excitation_scales_by_our_kernel(monkeypatch):
+    network = cs.accelerate(cs.create_model("efficientnet_b0_cifar"), "fp32").train()
+    assert acceleration_of(network).fused(network).counts["Scaling"] == 16
+    shapes, scale_maps = [], cs.kernels.scale_maps
+    monkeypatch.setattr(
+        cs.kernels, "scale_maps", lambda *each: shapes.append(each[0].shape) or scale_maps(*each)
+    )
+    network(torch.randn(2, 3, 32, 32))
+    assert len(shapes) == 16
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_other_products_stay_what_they_are(precision):
+    class Products(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            maps = self.conv(images)
+            scale = maps.mean((2, 3), keepdim=True)
+            return scale * maps * (maps * images.shape[0]) * (scale * scale) * scale.mean(1, keepdim=True)
+
+    network, images = Products().train(), torch.randn(2, 3, 7, 6)
+    plain = copy.deepcopy(network)
+    mine, truth = cs.accelerate(network, precision)(images), plain(images)
+    assert relative(mine, truth) < (1e-5 if precision == "fp32" else 0.05)
+
+
 class Pixelwise(nn.Module):
     """Layer norms and GELUs in all the ways they are written."""
 

@@ -20,11 +20,12 @@ from convscope.acceleration.layers import (
     Linear,
     MaxPool,
     Normalisation,
+    Scaling,
     convolution_settings,
     pooling_settings,
     to_input,
 )
-from convscope.acceleration.tracing import is_addition, trace_layers
+from convscope.acceleration.tracing import is_addition, is_product, trace_layers
 
 __all__ = ["Fused", "fuse_for_inference", "fuse_for_training"]
 
@@ -142,6 +143,8 @@ def fuse_for_training(network: nn.Module, dtype: torch.dtype) -> Fused:
             rewriter.replace(node, node.args, MaxPool(pooling), [])
         elif type(layer) is nn.Linear:
             rewriter.replace(node, node.args, Linear(layer, dtype), [])
+        elif is_product(node):
+            rewriter.replace(node, node.args, Scaling(), [])
         else:
             _fuse_pixelwise(rewriter, node, layer)
     return rewriter.finish()

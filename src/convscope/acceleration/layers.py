@@ -24,6 +24,7 @@ __all__ = [
     "Linear",
     "MaxPool",
     "Normalisation",
+    "Scaling",
     "convolution_settings",
     "pooling_settings",
     "to_input",
@@ -178,3 +179,14 @@ class Normalisation(nn.Module):
             layer.eps,
             self.activation,
         )
+
+
+class Scaling(nn.Module):
+    """A product; that of maps and a number for each channel of each image has gradients from one pass."""
+
+    def forward(self, one: Any, other: Any) -> Any:
+        if isinstance(one, Tensor) and isinstance(other, Tensor) and one.dtype == other.dtype:
+            for maps, scale in ((one, other), (other, one)):
+                if maps.ndim == 4 and maps.shape[2:].numel() > 1 and scale.shape == (*maps.shape[:2], 1, 1):
+                    return kernels.scale_maps(maps, scale)
+        return one * other

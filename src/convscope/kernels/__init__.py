@@ -13,6 +13,7 @@ from convscope.kernels.library import Library, load
 from convscope.kernels.max_pool import max_pool2d
 from convscope.kernels.registry import Comparison, Verdict, families, native_for, self_test, verdict
 from convscope.kernels.routes import Recording, choose, conv2d, recording
+from convscope.kernels.scale import scale_maps
 from convscope.kernels.stem import stem_conv2d
 from convscope.kernels.tuning import Timing, time_routes, tune
 
@@ -42,6 +43,7 @@ __all__ = [
     "native_for",
     "processor",
     "recording",
+    "scale_maps",
     "self_test",
     "stem_conv2d",
     "time_routes",

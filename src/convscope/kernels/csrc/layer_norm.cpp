@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "channels.h"
 #include "functions.h"
 #include "threads.h"
 #include "written.h"
@@ -17,20 +18,6 @@ namespace {
 // Vectors that are summed in single precision before they go into double.
 constexpr int64_t kSummed = 256;
 constexpr int64_t kBlockRows = 64;
-
-// Calls body(channel, lanes) for the vectors of channels from first to last; `lanes` is a constant but for the last.
-template <class Body>
-CONVSCOPE_INLINE void each(int64_t first, int64_t last, Body&& body) {
-  int64_t c = first;
-  for (; c + kLanes <= last; c += kLanes) body(c, std::integral_constant<int, kLanes>());
-  if (c < last) body(c, int(last - c));
-}
-
-inline Vector first_lanes(Vector x, std::integral_constant<int, kLanes>) { return x; }
-inline Vector first_lanes(Vector x, int count) {
-  for (int i = count; i < kLanes; ++i) x[i] = 0.f;
-  return x;
-}
 
 inline float total(Vector x) {
   float lanes[kLanes];
@@ -58,7 +45,7 @@ CONVSCOPE_INLINE Sums sum_row(int64_t channels, Terms&& terms) {
       terms(c, whole, one[0], two[0]);
       terms(c + kLanes, whole, one[1], two[1]);
     }
-    each(c, last, [&](int64_t c, auto lanes) { terms(c, lanes, one[0], two[0]); });
+    for_channels(c, last, [&](int64_t c, auto lanes) { terms(c, lanes, one[0], two[0]); });
     sums.one += total(one[0] + one[1]);
     sums.two += total(two[0] + two[1]);
   }
@@ -102,7 +89,7 @@ void forward(int64_t rows, int64_t channels, double eps, const T* input, const f
     for (int64_t row = begin; row < end; ++row) {
       const T* from = input + row * channels;
       const Row statistics(from, channels, eps);
-      each(0, channels, [&](int64_t c, auto lanes) {
+      for_channels(0, channels, [&](int64_t c, auto lanes) {
         Vector x = statistics.normalized(load_first(from + c, lanes));
         if (weight) x *= load_first(weight + c, lanes);
         if (bias) x += load_first(bias + c, lanes);
@@ -134,7 +121,7 @@ void backward_row(int64_t channels, double eps, const T* grad, const T* input, c
   });
   if (!to) return;
   const Vector mean = broadcast(float(means.one / channels)), slope = broadcast(float(means.two / channels));
-  each(0, channels, [&](int64_t c, auto lanes) {
+  for_channels(0, channels, [&](int64_t c, auto lanes) {
     const Vector n = statistics.normalized(load_first(input + c, lanes));
     to->put(place + c, (load(kept + c) - mean - n * slope) * statistics.inverse, lanes);
   });
