@@ -135,7 +135,8 @@ def pixel_steps(channels: int, size: int, gelu: bool) -> dict[str, Step]:
     def torchs(x: Tensor, *parameters: Tensor) -> Tensor:
         if gelu:
             return F.gelu(x)
-        return F.layer_norm(x.permute(0, 2, 3, 1), (channels,), *parameters).permute(0, 3, 1, 2)
+        weight, bias = parameters
+        return F.layer_norm(x.permute(0, 2, 3, 1), (channels,), weight, bias).permute(0, 3, 1, 2)
 
     def ours(x: Tensor, *parameters: Tensor) -> Tensor:
         if gelu:
