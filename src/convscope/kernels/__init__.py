@@ -1,5 +1,6 @@
 """Native CPU kernels for what PyTorch leaves slow, and how far they are trusted on this machine."""
 
+from convscope.kernels.allocation import apart, keep_memory
 from convscope.kernels.batch_norm import batch_norm_act
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.cpu import Processor, processor
@@ -27,6 +28,7 @@ __all__ = [
     "Recording",
     "Timing",
     "Verdict",
+    "apart",
     "batch_norm_act",
     "channels_last",
     "choose",
@@ -37,6 +39,7 @@ __all__ = [
     "families",
     "gelu",
     "grouped_conv2d",
+    "keep_memory",
     "layer_norm_act",
     "load",
     "max_pool2d",

@@ -84,20 +84,11 @@ Forward = tuple[Tensor, Tensor, Tensor]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
-def _compute(
-    input: Tensor,
-    residual: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    eps: float,
-    activation: str,
-) -> Forward:
+def _compute(input: Tensor, residual: Tensor | None, *rest: Any) -> Forward:
     library = native_for("batch_norm", input, residual)
     if library is None or not input.numel():
-        return _fallback(input, residual, weight, bias, mean, variance, eps, activation)
-    return forward(library, input, residual, weight, bias, mean, variance, eps, activation)
+        return _fallback(input, residual, *rest)
+    return forward(library, input, residual, *rest)
 
 
 def forward(
@@ -165,18 +156,12 @@ def _fallback(
 
 
 def _gradients(
-    grad: Tensor,
-    input: Tensor,
-    residual: Tensor | None,
-    output: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    *rest: Any,
+    grad: Tensor, input: Tensor, residual: Tensor | None, output: Tensor | None, *rest: Any
 ) -> Gradients:
     library = native_for("batch_norm", input, grad, residual, output)
     if library is None or not input.numel():
-        return _fallback_gradients(grad, input, residual, output, weight, bias, *rest)
-    return backward(library, grad, input, residual, output, weight, bias, *rest)
+        return _fallback_gradients(grad, input, residual, output, *rest)
+    return backward(library, grad, input, residual, output, *rest)
 
 
 def backward(
