@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from convscope.data.fashion_mnist import load_fashion_mnist
-from convscope.data.fetched import list_fetched, load_fetched
+from convscope.data.fashion_mnist import PACKAGED_FOLDER, load_fashion_mnist
+from convscope.data.fetched import fetched_dataset, fetched_folder, is_fetched, list_fetched, load_fetched
 from convscope.data.idx import IDX_STEMS, find_idx_file, load_idx_folder
 from convscope.data.resize import size_pair
 from convscope.errors import UnknownNameError, UsageError
@@ -17,9 +19,82 @@ if TYPE_CHECKING:
 
     from convscope.data.image_set import ImageSet
 
-__all__ = ["list_datasets", "load_dataset"]
+__all__ = ["DatasetEntry", "dataset_entries", "list_datasets", "load_dataset"]
 
 _NAMED = {"fashion-mnist": load_fashion_mnist}
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """Say what a named data set holds and whether it is on this machine.
+
+    Args:
+        image_shape: (C, H, W).
+        num_images: of "train" and "test".
+        state: "packaged", "fetched" or "not fetched".
+        folder: where it is kept, or would be.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    num_images: Mapping[str, int]
+    terms: str
+    source: str
+    state: Literal["packaged", "fetched", "not fetched"]
+    folder: Path
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the facts as plain values that JSON can hold."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "classes": list(self.classes),
+            "image_shape": list(self.image_shape),
+            "num_images": dict(self.num_images),
+            "terms": self.terms,
+            "source": self.source,
+            "state": self.state,
+            "folder": str(self.folder),
+        }
+
+
+def dataset_entries() -> tuple[DatasetEntry, ...]:
+    """Return what is known of every named data set, in the order of their names.
+
+    Example:
+        >>> [entry.name for entry in dataset_entries() if entry.state == "packaged"]
+        ['fashion-mnist']
+    """
+    complete = fetched_dataset("fashion-mnist-full")
+    packaged = DatasetEntry(
+        "fashion-mnist",
+        "Fashion-MNIST, the part that ships: 1,200 + 200 garments of each kind",
+        complete.classes,
+        complete.image_shape,
+        {"train": 12_000, "test": 2_000},
+        complete.terms,
+        complete.source,
+        "packaged",
+        PACKAGED_FOLDER,
+    )
+    known = map(fetched_dataset, list_fetched())
+    others = [
+        DatasetEntry(
+            facts.name,
+            facts.title,
+            facts.classes,
+            facts.image_shape,
+            facts.num_images,
+            facts.terms,
+            facts.source,
+            "fetched" if is_fetched(facts.name) else "not fetched",
+            fetched_folder(facts.name),
+        )
+        for facts in known
+    ]
+    return tuple(sorted((packaged, *others), key=lambda entry: entry.name))
 
 
 def list_datasets() -> tuple[str, ...]:
@@ -40,6 +115,7 @@ def load_dataset(
     *,
     size: int | tuple[int, int] | None = None,
     mode: Literal["RGB", "L"] | None = None,
+    skip_bad: bool = False,
 ) -> ImageSet:
     """Load the training or the test half of a data set into memory.
 
@@ -52,6 +128,7 @@ def load_dataset(
         size: bring every image to it by `fit_image`; None keeps the size that the set has.
         mode: colour or grey (ITU-R 601 luma); None keeps named sets and IDX files as they are and reads folders of
             pictures in colour.
+        skip_bad: leave out the files of a folder that cannot be decoded, and list them in `ImageSet.skipped`.
     Raises:
         UnknownNameError: neither a known name nor a folder.
         UsageError: the path does not exist, or an argument is not as above.
@@ -80,7 +157,7 @@ def load_dataset(
         return _converted(load_idx_folder(folder, split), size, mode)
     from convscope.data.image_folder import load_image_folder
 
-    return load_image_folder(folder, size=size, mode=mode or "RGB", split=split)
+    return load_image_folder(folder, size=size, mode=mode or "RGB", split=split, skip_bad=skip_bad)
 
 
 def _existing_folder(name: str) -> Path:
