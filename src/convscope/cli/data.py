@@ -26,12 +26,13 @@ def list_(*, json: bool = False) -> None:
         Print the entries as JSON.
     """
     from convscope.data.registry import dataset_entries
-    from convscope.report.dataset_text import datasets_text
 
     entries = dataset_entries()
     if json:
         print_json({"datasets": [entry.to_dict() for entry in entries]})
     else:
+        from convscope.report.dataset_text import datasets_text
+
         print(datasets_text(entries))
 
 
