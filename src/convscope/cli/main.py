@@ -14,6 +14,7 @@ from convscope import __version__
 from convscope.cli import (
     audit,
     bench,
+    data,
     demo,
     doctor,
     draw,
@@ -67,6 +68,7 @@ app = App(
 for _name, _module in _COMMANDS.items():
     app.command(_module.run, name=_name)
 app.command(models.app)
+app.command(data.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models", "data") else ""
 
 
 def _one_line(error: Exception) -> str:
