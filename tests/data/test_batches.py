@@ -273,12 +273,6 @@ def test_refusals_of_epoch_come_before_the_first_batch(arguments: tuple, words: 
         batches(noise()).epoch(*arguments)
 
 
-@pytest.mark.parametrize("padding", [-1, 1.5, None])
-def test_refusals_of_augmentation(padding: object) -> None:
-    with refused(UsageError, "Augmentation", "crop_padding must be an integer of at least 0", exit_code=2):
-        Augmentation(crop_padding=padding)  # type: ignore[arg-type]
-
-
 def test_refusals_of_normalise() -> None:
     with refused(
         ShapeError, "normalise", "uint8 of shape (N, C, H, W), got torch.float32 of shape", exit_code=2

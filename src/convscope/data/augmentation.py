@@ -126,13 +126,13 @@ class Variation:
     corners: Tensor | None
     holes: Tensor | None
 
-    def pixels(self, images: Tensor, index: Tensor) -> Tensor:
-        """Take the images at these places of the set, with colour, mirroring and crop, pixel by pixel.
+    def vary(self, images: Tensor, index: Tensor) -> Tensor:
+        """Take the images at these places of the set, with colour, mirroring and crop.
 
         Shapes:
-            images (N, C, H, W) uint8, index (n,); returns (n, H, W, C) uint8
+            images (N, C, H, W) uint8, index (n,); returns (n, C, H, W) uint8
         """
-        slots, num_kept = None, len(index)
+        slots, num_kept = torch.arange(len(index)), len(index)
         if self.flips is not None:
             # Those to be mirrored lie behind the others, where one call mirrors them; the crop puts all in order.
             flips, by_flip = self.flips[index].sort(stable=True)
@@ -140,22 +140,19 @@ class Variation:
         taken = images.index_select(0, index)
         if self.factors is not None:
             taken = _recolor(taken, self.factors[index])
+        if self.flips is None and self.corners is None:
+            return taken
         padding = self.augment.crop_padding
         num, channels, height, width = taken.shape
-        shape = (num, height + 2 * padding, width + 2 * padding, channels)
-        padded = torch.zeros(shape, dtype=torch.uint8) if padding else torch.empty(shape, dtype=torch.uint8)
-        middle = padded[:, padding : padding + height, padding : padding + width]
-        _interleave(taken[:num_kept], middle[:num_kept])
-        _interleave(taken[num_kept:].flip(3), middle[num_kept:])
-        if padding and self.augment.crop_mode == "reflect":
-            _reflect(padded, padding)
-        if slots is None and self.corners is None:
-            return padded
-        slots = torch.arange(num) if slots is None else slots
+        padded = taken.new_zeros(num, channels, height + 2 * padding, width + 2 * padding)
+        middle = padded[:, :, padding : padding + height, padding : padding + width]
+        middle[:num_kept].copy_(taken[:num_kept])
+        middle[num_kept:].copy_(taken[num_kept:].flip(3))
         if self.corners is None:
             return padded.index_select(0, slots)
-        corners = self.corners[index[slots]]
-        return _windows(padded, slots, corners, height, width)
+        if self.augment.crop_mode == "reflect":
+            _reflect(padded, padding)
+        return _windows(padded, slots, self.corners[index[slots]], height, width)
 
     def blank(self, values: Tensor, index: Tensor) -> None:
         """Set the square of each image to 0, the mean colour of normalised values (n, H, W, C)."""
@@ -205,31 +202,26 @@ def inside(low: Tensor, high: Tensor, height: int, width: int, channels: int) ->
     return rows[:, :, None] & columns.repeat_interleave(channels, dim=1)[:, None, :]
 
 
-def _interleave(planes: Tensor, pixels: Tensor) -> None:
-    """Write planes (n, C, H, W) into pixels (n, H, W, C); a channel at a time is 2 to 4 times as fast as at once."""
-    for channel in range(planes.shape[1]):
-        pixels[..., channel].copy_(planes[:, channel])
-
-
 def _reflect(padded: Tensor, padding: int) -> None:
-    """Fill the border of (n, H, W, C) from the middle, without repeating its outermost pixels."""
-    for axis in (2, 1):  # columns, then whole rows, which fills the corners
+    """Fill the border of (n, C, H, W) from the middle, without repeating its outermost pixels."""
+    for axis in (3, 2):  # columns, then whole rows, which fills the corners
         side = padded.shape[axis]
         for border, source in ((0, padding + 1), (side - padding, side - 2 * padding - 1)):
             padded.narrow(axis, border, padding).copy_(padded.narrow(axis, source, padding).flip(axis))
 
 
 def _windows(padded: Tensor, slots: Tensor, corners: Tensor, height: int, width: int) -> Tensor:
-    """Cut a window at its corner out of each padded image (n, H, W, C), taken in the order of `slots`.
+    """Cut a window at its corner out of each padded image (n, C, H, W), taken in the order of `slots`.
 
-    Any row of any window is a run of bytes, so all are rows of one overlapping view of the memory.
+    Any row of any window is a run of bytes, so all are rows of one overlapping view of the memory: a copy of whole
+    rows, where indexing the windows that `unfold` shows copies byte by byte.
     """
-    num, rows, columns, channels = padded.shape
-    run = width * channels
-    runs = padded.view(-1).as_strided((padded.numel() - run + 1, run), (1, 1))
-    first = (slots * rows + corners[:, 0]) * columns + corners[:, 1]
-    starts = (first[:, None] + torch.arange(height) * columns) * channels
-    return runs.index_select(0, starts.view(-1)).view(num, height, width, channels)
+    num, channels, rows, columns = padded.shape
+    runs = padded.view(-1).as_strided((padded.numel() - width + 1, width), (1, 1))
+    first = (slots * channels * rows + corners[:, 0]) * columns + corners[:, 1]
+    steps = torch.arange(channels)[:, None] * rows + torch.arange(height)
+    starts = first[:, None] + steps.view(-1) * columns
+    return runs.index_select(0, starts.view(-1)).view(num, channels, height, width)
 
 
 def _recolor(images: Tensor, factors: Tensor) -> Tensor:

@@ -181,7 +181,9 @@ class Batches:
         mean, std = (torch.tensor(numbers * width, dtype=torch.float32) for numbers in (self.mean, self.std))
         values = torch.empty(len(index), height, width, channels)
         for chunk in self._chunks(len(index)):
-            part = values[chunk].copy_(variation.pixels(self.image_set.images, index[chunk]))
+            images, part = variation.vary(self.image_set.images, index[chunk]), values[chunk]
+            for channel in range(channels):  # three times as fast as all at once
+                part[..., channel].copy_(images[:, channel])
             _normalise(part.flatten(2), mean, std)
             variation.blank(part, index[chunk])
         return values
