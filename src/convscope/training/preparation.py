@@ -102,13 +102,20 @@ def _initialise(recipe: Recipe, facts: DataFacts, network: nn.Module, images: Im
 
 
 def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team) -> Batches:
-    """Return the training batches; a single image left over at the end of an epoch is left out of it."""
-    if recipe.crop_padding > min(facts.input_shape[1:]):
-        raise UsageError(
-            f"crop_padding is {recipe.crop_padding}; an image of {facts.input_shape[1]} x {facts.input_shape[2]} "
-            f"pixels can be moved by at most {min(facts.input_shape[1:])}.",
-            call="train",
-        )
+    """Return the training batches; too few images left over at the end of an epoch are left out of it."""
+    augmentation = Augmentation(
+        horizontal_flip=recipe.horizontal_flip,
+        crop_padding=recipe.crop_padding,
+        crop_mode=recipe.crop_mode,
+        cutout=recipe.cutout,
+        color=recipe.color,
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+    )
+    augmentation.check_fits(facts.input_shape, "train")
+    left_over = len(images) % recipe.batch_size
+    # Batch norm cannot normalise one value a channel, and every process needs an image.
+    too_few = 0 < left_over < max(2, processes.size) <= min(recipe.batch_size, len(images))
     return Batches(
         images,
         recipe.batch_size,
@@ -116,17 +123,8 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team
         std=facts.std,
         shuffle=True,
         seed=recipe.seed,
-        augment=Augmentation(
-            horizontal_flip=recipe.horizontal_flip,
-            crop_padding=recipe.crop_padding,
-            crop_mode=recipe.crop_mode,
-            cutout=recipe.cutout,
-            color=recipe.color,
-            mixup=recipe.mixup,
-            cutmix=recipe.cutmix,
-        ),
-        # Batch norm cannot normalise one value a channel.
-        drop_last=recipe.batch_size > 1 and len(images) > 1 and len(images) % recipe.batch_size == 1,
+        augment=augmentation,
+        drop_last=too_few,
         rank=processes.rank,
         world_size=processes.size,
     )
