@@ -9,7 +9,9 @@ from convscope.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["fit_image", "size_pair"]
+__all__ = ["RESIZE_RULE", "fit_filled", "fit_image", "size_pair"]
+
+RESIZE_RULE = 1  # to be raised when `fit_image` changes its pixels: kept caches are then made anew
 
 
 def size_pair(size: int | tuple[int, int], call: str) -> tuple[int, int]:
@@ -52,12 +54,18 @@ def fit_image(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
         >>> fit_image(np.zeros((300, 451, 3), np.uint8), 224).shape
         (224, 224, 3)
     """
+    pair = size_pair(size, "fit_image")
+    check_picture(image, "fit_image")
+    return fit_filled(image, pair, (image.shape[0], image.shape[1]))
+
+
+def fit_filled(image: np.ndarray, size: tuple[int, int], filled: tuple[float, float]) -> np.ndarray:
+    """Do the work of `fit_image` on the upper left (height, width) of the array that a picture fills."""
     from PIL import Image
 
-    height, width = size_pair(size, "fit_image")
-    check_picture(image, "fit_image")
-    old_height, old_width = image.shape[:2]
-    if (old_height, old_width) == (height, width):
+    height, width = size
+    old_height, old_width = filled
+    if (old_height, old_width) == (height, width) == image.shape[:2]:
         return image
     shrink = min(old_height / height, old_width / width)  # source pixels per result pixel, both axes
     left = max(0.0, (old_width - shrink * width) / 2)
