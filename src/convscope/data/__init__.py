@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from convscope.data.batches import Augmentation, Batches, normalise, prepare
     from convscope.data.decode import decode_image
     from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
+    from convscope.data.fitted import decode_fitted
     from convscope.data.idx import load_idx_folder, read_idx
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
@@ -27,6 +28,7 @@ __all__ = [
     "ImageSet",
     "cat",
     "cat_path",
+    "decode_fitted",
     "decode_image",
     "fit_image",
     "list_datasets",
@@ -48,6 +50,7 @@ _HOME = {
     "ImageSet": "image_set",
     "cat": "photograph",
     "cat_path": "photograph",
+    "decode_fitted": "fitted",
     "decode_image": "decode",
     "fit_image": "resize",
     "list_datasets": "registry",

@@ -124,12 +124,13 @@ def decode_content(
     max_pixels: int,
     background: Sequence[int] = (255, 255, 255),
     at_least: tuple[int, int] | None = None,
-) -> tuple[np.ndarray, tuple[float, float]]:
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """Decode as `decode_image` does, a JPEG at a reduced scale if `at_least` is given.
 
     The scale is 1/2, 1/4 or 1/8, as long as both sides keep the (height, width) pixels of `at_least`; the decoder
     then leaves out the fine part of each block instead of computing it. A side that the scale does not divide ends
-    in a pixel that the picture fills only partly: the second result is the (height, width) that it does fill.
+    in a pixel that the picture fills only partly: the second result is the box (left, top, right, bottom) that it
+    does fill.
     """
     kind = _kind(data, name)
     try:
@@ -137,9 +138,8 @@ def decode_content(
             picture, layout, filled = _open(data, name, kind, max_pixels, at_least)
             levels = _eight_bits(picture, layout, name, background)
             orientation = _orientation(picture)
-            if orientation >= 5:
-                filled = (filled[1], filled[0])
-            return _as_array(levels, orientation, mode), filled
+            image = _as_array(levels, orientation, mode)
+            return image, _filled_box(image, filled, orientation)
     except BadImageError:
         raise
     # Pillow's parsers raise whatever damaged bytes lead them to: OSError, SyntaxError, ValueError, IndexError ...
@@ -234,7 +234,7 @@ def _open(
         turned = (at_least[1], at_least[0]) if _orientation(picture) >= 5 else at_least
         scale = jpeg_scale(filled, turned)
         if scale > 1:
-            picture.draft(None, (-(-width // scale), -(-height // scale)))
+            picture.draft(None, (width // scale, height // scale))
             filled = (height / scale, width / scale)
     picture.load()
     if kind == "PNG" and _PNG_END not in data:
@@ -350,6 +350,16 @@ def _orientation(picture: Picture) -> int:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:  # as above: any error, from bytes that do not matter to the pixels
         return 1
+
+
+def _filled_box(
+    image: np.ndarray, filled: tuple[float, float], orientation: int
+) -> tuple[float, float, float, float]:
+    """Return where the filled (height, width) of the upper left of the file lies in the turned picture."""
+    height, width = filled if orientation <= 4 else filled[::-1]
+    left = image.shape[1] - width if orientation in (2, 3, 6, 7) else 0.0
+    top = image.shape[0] - height if orientation in (3, 4, 7, 8) else 0.0
+    return left, top, left + width, top + height
 
 
 def _as_array(picture: Picture, orientation: int, mode: str) -> np.ndarray:

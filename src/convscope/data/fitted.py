@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from convscope.data.decode import check_max_pixels, decode_content, jpeg_scale, picture_content
-from convscope.data.resize import fit_filled, size_pair
+from convscope.data.resize import fit_box, size_pair
 from convscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def decode_fitted(
     check_max_pixels(max_pixels, "decode_fitted")
     data, name = picture_content(source)
     found = _by_simplejpeg(data, pair, mode, exact, max_pixels)
-    if found is None:
-        found = decode_content(data, name, mode, max_pixels, at_least=None if exact else pair)
-    return fit_filled(found[0], pair, found[1])
+    image, box = found or decode_content(data, name, mode, max_pixels, at_least=None if exact else pair)
+    return fit_box(image, pair, box)
 
 
 def _by_simplejpeg(
     data: bytes, size: tuple[int, int], mode: str, exact: bool, max_pixels: int
-) -> tuple[np.ndarray, tuple[float, float]] | None:
+) -> tuple[np.ndarray, tuple[float, float, float, float]] | None:
     """Decode a plain JPEG, or return None: the general decoder is to be asked, for pixels or for a refusal."""
     simplejpeg = _simplejpeg()
     if simplejpeg is None or mode != "RGB" or (header := _plain_jpeg(data)) is None:
@@ -75,7 +74,7 @@ def _by_simplejpeg(
         )
     except ValueError:  # damaged, or with anything that the library warns of
         return None
-    return pixels, (height / scale, width / scale)
+    return pixels, (0.0, 0.0, width / scale, height / scale)
 
 
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from convscope.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["RESIZE_RULE", "fit_filled", "fit_image", "size_pair"]
+__all__ = ["RESIZE_RULE", "fit_box", "fit_image", "size_pair"]
 
 RESIZE_RULE = 1  # to be raised when `fit_image` changes its pixels: kept caches are then made anew
 
@@ -56,21 +56,22 @@ def fit_image(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     """
     pair = size_pair(size, "fit_image")
     check_picture(image, "fit_image")
-    return fit_filled(image, pair, (image.shape[0], image.shape[1]))
+    return fit_box(image, pair, (0.0, 0.0, image.shape[1], image.shape[0]))
 
 
-def fit_filled(image: np.ndarray, size: tuple[int, int], filled: tuple[float, float]) -> np.ndarray:
-    """Do the work of `fit_image` on the upper left (height, width) of the array that a picture fills."""
+def fit_box(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """Do the work of `fit_image` on the box (left, top, right, bottom) of the array that a picture fills."""
     from PIL import Image
 
     height, width = size
-    old_height, old_width = filled
+    old_left, old_top, old_right, old_bottom = box
+    old_height, old_width = old_bottom - old_top, old_right - old_left
     if (old_height, old_width) == (height, width) == image.shape[:2]:
         return image
     shrink = min(old_height / height, old_width / width)  # source pixels per result pixel, both axes
     left = max(0.0, (old_width - shrink * width) / 2)
     top = max(0.0, (old_height - shrink * height) / 2)
-    box = (left, top, old_width - left, old_height - top)
+    box = (old_left + left, old_top + top, old_right - left, old_bottom - top)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
     return _writable(resized)
 
