@@ -14,6 +14,7 @@ from PIL import Image
 from refusals import refused
 
 from convscope.data import cat_path, decode_fitted, decode_image, fit_image, fitted
+from convscope.data.resize import fit_box_quickly
 from convscope.errors import BadImageError, UsageError
 
 CAT = Image.fromarray(decode_image(cat_path()))
@@ -79,7 +80,7 @@ def small() -> bytes:
     return saved(photograph(48, 60), "JPEG", progressive=False)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(small()) - 1), st.integers(0, 255)), max_size=4),
     st.integers(0, 400),
@@ -99,6 +100,25 @@ def test_damage_is_judged_alike_by_both_decoders(changes: list[tuple[int, int]],
                 found.append(str(error))
             without_simplejpeg(patch)
     assert found[0] == found[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    old=st.tuples(st.integers(20, 300), st.integers(20, 300)),
+    new=st.tuples(st.integers(16, 150), st.integers(16, 150)),
+    grey=st.booleans(),
+)
+def test_quick_resizing_is_that_of_fit_image(old: tuple[int, int], new: tuple[int, int], grey: bool) -> None:
+    image = np.array(CAT.resize(old).convert("L" if grey else "RGB"))
+    expected = fit_image(image, new)
+    quick = fit_box_quickly(image, new, (0, 0, image.shape[1], image.shape[0]))
+    assert quick.shape == expected.shape
+    assert np.abs(quick.astype(int) - expected).mean() < 1.5
+
+
+def test_files_other_than_jpeg_are_always_exact() -> None:
+    content = saved(CAT, "PNG")
+    np.testing.assert_array_equal(decode_fitted(content, 100), fit_image(decode_image(content), 100))
 
 
 def test_plain_files_go_the_fast_way_and_others_do_not() -> None:

@@ -48,6 +48,12 @@ def photographs(root: Path, count: int = 150) -> Path:
     return root
 
 
+def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes be worth their start for a few files."""
+    monkeypatch.setattr(packing, "_PORTION", 8)
+    monkeypatch.setattr(packing, "_FILES_A_PROCESS", 8)
+
+
 def pack(root: Path, *, fitting: Fitting = FITTING, workers: int = 1, part: str = "") -> PackedImages:
     names = sorted(os.fspath(path.relative_to(root)) for path in root.glob("*/*"))
     files = [picture_file(root, name, 0) for name in names]
@@ -81,7 +87,7 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path, monkeypatch: pyte
     for index, path in enumerate(sorted(root.glob("*/*"))):
         if index % 10 == 4:
             path.write_bytes(path.read_bytes()[:30])
-    monkeypatch.setattr(packing, "_PORTION", 8)
+    small_portions(monkeypatch)
     found = []
     for workers in (1, 2, 3):
         monkeypatch.setenv("CONVSCOPE_HOME", str(tmp_path / f"home {workers}"))
@@ -196,7 +202,9 @@ def test_the_index_says_what_is_there(tmp_path) -> None:
     assert not unread
 
 
-def test_names_of_any_bytes(tmp_path) -> None:
+def test_names_of_any_bytes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_PORTION", 2)
+    monkeypatch.setattr(packing, "_FILES_A_PROCESS", 2)
     names = ["<script>", "-rf", "a\nb", "x" * 240, os.fsdecode(b"caf\xe9")]
     root = tmp_path / os.fsdecode(b"r\xe9sum\xe9 \n")
     for name in names:
@@ -290,8 +298,9 @@ def test_a_disk_that_is_full_in_the_middle(
     assert pack(root).was_built
 
 
-def test_a_full_disk_reaches_the_caller_from_a_worker(home: Path, tmp_path) -> None:
-    root = photographs(tmp_path, 130)
+def test_a_full_disk_reaches_the_caller_from_a_worker(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photographs(tmp_path, 30)
+    small_portions(monkeypatch)
     files = [picture_file(root, os.fspath(path.relative_to(root)), 0) for path in sorted(root.glob("*/*"))]
     with pytest.raises(OSError, match="No space left on device"):
         packing.decode_into(Path("/dev/full"), root, files, FITTING, 2, "load_image_folder")
@@ -309,7 +318,7 @@ def test_a_killed_worker_is_an_error_and_no_hang(
     home: Path, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = photographs(tmp_path)
-    monkeypatch.setattr(packing, "_PORTION", 8)
+    small_portions(monkeypatch)
     started, ask = [], packing._ask
 
     def killed(process, request, call):
@@ -349,7 +358,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path) -> None:
     code = (
         "import os, signal, sys\n"
         "from convscope.data import load_image_folder, packing\n"
-        "packing._PORTION, start = 8, packing.subprocess.Popen\n"
+        "packing._PORTION = packing._FILES_A_PROCESS = 8\n"
+        "start = packing.subprocess.Popen\n"
         "def noted(*arguments, **options):\n"
         "    process = start(*arguments, **options)\n"
         "    print(process.pid, flush=True)\n"
@@ -395,7 +405,7 @@ def test_two_processes_build_once(tmp_path) -> None:
 
 def test_progress_counts_to_the_end(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photographs(tmp_path, 30)
-    monkeypatch.setattr(packing, "_PORTION", 8)
+    small_portions(monkeypatch)
     told: list[tuple[int, int]] = []
     for workers in (1, 2):
         options = {"size": 16, "packed": True, "split": "train", "seed": workers}
@@ -415,8 +425,9 @@ def test_every_file_is_broken(tmp_path) -> None:
         load_image_folder(root, size=8, packed=True, skip_bad=True)
 
 
-def test_ctrl_c_leaves_nothing(home: Path, tmp_path) -> None:
+def test_ctrl_c_leaves_nothing(home: Path, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photographs(tmp_path)
+    small_portions(monkeypatch)
 
     def interrupt(done: int, of: int) -> None:
         raise KeyboardInterrupt

@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 _Request = list[tuple[int, str]]  # place in the output, path
 
 _PORTION = 64  # files of one request
+_FILES_A_PROCESS = 512  # one takes a second or two to start, in which another decodes as many
 _MAX_FILE_BYTES = 2**29
 _SECONDS_TO_END = 10
 
@@ -127,7 +128,8 @@ def _answers(
     output: Path, requests: list[_Request], fitting: Fitting, workers: int, call: str
 ) -> Iterator[tuple[int, list[Broken]]]:
     """Yield for each request how many files it had and which are broken; in any order."""
-    workers = min(workers, len(requests))
+    num_files = sum(map(len, requests))
+    workers = min(workers, -(-num_files // _FILES_A_PROCESS), len(requests))
     if workers <= 1 or not sys.executable:
         with output.open("r+b") as file:
             for request in requests:
