@@ -39,6 +39,7 @@ __all__ = ["PackedImages", "pack_images"]
 
 _FORMAT = 1
 _SHARD_BYTES = 64 * 2**20
+_OURS = (".pixels-*.tmp", ".index.json.*.tmp", "pixels-*.bin", "index.json")
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
@@ -99,11 +100,11 @@ def pack_images(
         "size": list(fitting.size),
     }
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:20]
-    folder = make_folder(cache_folder("packed") / f"{_plain(root.resolve().name)}-{key}")
+    folder = cache_folder("packed") / f"{_plain(root.resolve().name)}-{key}"
     index = _read_index(folder, asked, files, root, fitting)
     was_built = index is None
     if index is None:
-        with _held(folder):
+        with _held(make_folder(folder)):
             index = _read_index(folder, asked, files, root, fitting)  # another process may have been at it
             was_built = index is None
             if index is None:
@@ -169,7 +170,7 @@ def _build(
     call: str,
     progress: Progress | None,
 ) -> dict:
-    for left_over in [*folder.glob(".*.tmp"), *folder.glob("pixels-*.bin"), *folder.glob("index.json")]:
+    for left_over in [file for pattern in _OURS for file in folder.glob(pattern)]:
         left_over.unlink(missing_ok=True)  # of a process that was killed, or of files that have changed
     num_bytes = len(files) * fitting.num_bytes
     _check_room(folder, num_bytes, call)

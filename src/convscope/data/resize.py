@@ -87,11 +87,14 @@ def fit_box_quickly(
     (left, top, _, _), shrink = _centre(box, size)
     more_x, first_x, off_x = _whole_start(left, shrink)
     more_y, first_y, off_y = _whole_start(top, shrink)
-    if max(off_x, off_y) > _NEAR_ENOUGH:
+    pixels = np.atleast_3d(image)[first_y:, first_x:]
+    new_height, new_width = height + more_y, width + more_x
+    # torch takes an axis whose number of pixels does not change for one that is not resized at all.
+    if max(off_x, off_y) > _NEAR_ENOUGH or pixels.shape[0] == new_height or pixels.shape[1] == new_width:
         return fit_box(image, size, box)
-    pixels = torch.from_numpy(np.atleast_3d(image)[first_y:, first_x:]).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = torch.ops.aten._upsample_bilinear2d_aa(
-        pixels, (height + more_y, width + more_x), False, 1 / shrink, 1 / shrink
+        planes, (new_height, new_width), False, 1 / shrink, 1 / shrink
     )
     kept = resized[0, :, more_y:, more_x:].permute(1, 2, 0).numpy()
     return np.ascontiguousarray(kept[:, :, 0] if image.ndim == 2 else kept)
