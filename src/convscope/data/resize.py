@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from convscope.errors import UsageError
@@ -97,7 +98,7 @@ def fit_box_quickly(
         planes, (new_height, new_width), False, 1 / shrink, 1 / shrink
     )
     kept = resized[0, :, more_y:, more_x:].permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(kept[:, :, 0] if image.ndim == 2 else kept)
+    return kept[:, :, 0] if image.ndim == 2 else kept
 
 
 def _centre(
@@ -113,6 +114,7 @@ def _centre(
     return (old_left + left, old_top + top, old_right - left, old_bottom - top), shrink
 
 
+@functools.lru_cache(1024)  # the pictures of a folder have few sizes
 def _whole_start(start: float, shrink: float) -> tuple[int, int, float]:
     """Return how many result pixels before `start` begin nearly at a whole source pixel, which, and how far off."""
     best = (0, round(start), abs(start - round(start)) / shrink)
