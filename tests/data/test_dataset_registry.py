@@ -51,8 +51,9 @@ def test_grey_set_in_another_size_and_in_colour() -> None:
 def test_folder_of_pictures(tmp_path) -> None:
     root = pets(tmp_path, {"cat": 5, "dog": 5})
     for path in (root, str(root)):
-        assert load_dataset(path).images.shape == (8, 3, 6, 8)
-        assert load_dataset(path, "test", size=4, mode="L").images.shape == (2, 1, 4, 4)
+        train, test = load_dataset(path), load_dataset(path, "test", size=4, mode="L")
+        assert len(train) + len(test) == 10
+        assert (train.image_shape, test.image_shape) == ((3, 6, 8), (1, 4, 4))
 
 
 def test_folder_of_idx_files(tmp_path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
     from convscope.data.fetched import FetchedDataset, fetched_dataset, is_fetched, list_fetched
     from convscope.data.fetching import fetch_dataset
+    from convscope.data.fitted import decode_fitted
     from convscope.data.idx import load_idx_folder, read_idx
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
@@ -32,6 +33,7 @@ __all__ = [
     "ImageSet",
     "cat",
     "cat_path",
+    "decode_fitted",
     "decode_image",
     "fetch_dataset",
     "fetched_dataset",
@@ -59,6 +61,7 @@ _HOME = {
     "ImageSet": "image_set",
     "cat": "photograph",
     "cat_path": "photograph",
+    "decode_fitted": "fitted",
     "decode_image": "decode",
     "fetch_dataset": "fetching",
     "fetched_dataset": "fetched",
