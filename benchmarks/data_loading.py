@@ -140,11 +140,11 @@ def reading(root: Path, size: int) -> None:
     """Print images/s of one thread out of the packed file, in epochs like those of a training."""
     images = load_image_folder(root, size=size, packed=True)
     mean, std = images.mean_std()
-    varied = Augmentation(horizontal_flip=True, crop_padding=4)
+    varied = Augmentation(horizontal_flip="random", crop_padding=4)
     served = {
         "normalised": Batches(images, 128, mean=mean, std=std, shuffle=True),
         "mirrored and normalised": Batches(
-            images, 128, mean=mean, std=std, shuffle=True, augment=Augmentation(horizontal_flip=True)
+            images, 128, mean=mean, std=std, shuffle=True, augment=Augmentation(horizontal_flip="random")
         ),
         "mirrored, shifted and normalised": Batches(
             images, 128, mean=mean, std=std, shuffle=True, augment=varied
@@ -152,7 +152,7 @@ def reading(root: Path, size: int) -> None:
     }
 
     def epoch(batches: Batches) -> Callable[[], object]:
-        return lambda: sum(len(labels) for _, labels in batches.epoch(0))
+        return lambda: sum(len(batch.labels) for batch in batches.epoch(0))
 
     functions = {name: epoch(batches) for name, batches in served.items()}
     functions["raw uint8, shuffled"] = lambda: [

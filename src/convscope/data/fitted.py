@@ -104,7 +104,7 @@ def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
 @functools.cache
 def _simplejpeg() -> ModuleType | None:
     try:
-        import simplejpeg
+        import simplejpeg  # pyright: ignore[reportMissingImports]  # the extra `fast`
     except Exception:  # a broken installation raises whatever its loader raises
         return None
     return simplejpeg
