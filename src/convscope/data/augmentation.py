@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from convscope.errors import ShapeError, UsageError
+from convscope.kernels import serve_pictures
 
 __all__ = ["Augmentation", "CropMode", "Flip", "Variation", "draw_generator", "draw_variation", "inside"]
 
@@ -125,6 +126,31 @@ class Variation:
     flips: Tensor | None
     corners: Tensor | None
     holes: Tensor | None
+
+    def served(self, images: Tensor, index: Tensor, table: Tensor) -> Tensor | None:
+        """Return what `vary`, normalising by the value of each level and `blank` would make, in one pass.
+
+        None where colours change, or no native kernel is there.
+
+        Shapes:
+            images (N, C, H, W) uint8, index (n,), table (C, 256) float32; returns (n, H, W, C) float32
+        """
+        if self.factors is not None:
+            return None
+        flips, corners, holes = (
+            each if each is None else each[index] for each in (self.flips, self.corners, self.holes)
+        )
+        return serve_pictures(
+            images,
+            index,
+            table,
+            flips=flips,
+            corners=corners,
+            padding=self.augment.crop_padding,
+            reflects=self.augment.crop_mode == "reflect",
+            holes=holes,
+            cutout=self.augment.cutout,
+        )
 
     def vary(self, images: Tensor, index: Tensor) -> Tensor:
         """Take the images at these places of the set, with colour, mirroring and crop.

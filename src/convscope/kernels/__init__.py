@@ -12,6 +12,7 @@ from convscope.kernels.layer_norm import layer_norm_act
 from convscope.kernels.layouts import channels_last
 from convscope.kernels.library import Library, load
 from convscope.kernels.max_pool import max_pool2d
+from convscope.kernels.pictures import serve_pictures
 from convscope.kernels.registry import Comparison, Verdict, families, native_for, self_test, verdict
 from convscope.kernels.routes import Recording, choose, conv2d, recording
 from convscope.kernels.scale import scale_maps
@@ -48,6 +49,7 @@ __all__ = [
     "recording",
     "scale_maps",
     "self_test",
+    "serve_pictures",
     "stem_conv2d",
     "time_routes",
     "tune",
