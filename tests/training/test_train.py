@@ -450,3 +450,25 @@ def test_images_of_one_colour(quick, tmp_path):
                 Image.new("L", (12, 12), 40).save(tmp_path / "data" / split / name / f"{index}.png")
     with pytest.raises(DataError, match=r"channel 0 of all 6 images of .* has one value, 40"):
         train(quick, data=tmp_path / "data", output=tmp_path / "run")
+
+
+def test_a_folder_with_validation_images(folder, quick, tmp_path):
+    """val/ is measured after epochs, test/ once in the end."""
+    shutil.copytree(folder, tmp_path / "data")
+    shutil.copytree(folder / "test", tmp_path / "data" / "val")
+    for path in sorted((tmp_path / "data" / "val" / "bag").iterdir())[:5]:
+        path.unlink()
+    run = train(quick, data=tmp_path / "data", output=tmp_path / "run")
+    assert all("acc@1" in row for row in run.metrics)
+    assert ["test_acc@1" in row for row in run.metrics] == [False, False, True]
+    assert run.metrics[-1]["test_acc@1"] == run.evaluate().accuracy
+    wrong = 15 * (1 - run.metrics[-1]["acc@1"])
+    assert wrong == pytest.approx(round(wrong))
+
+
+def test_validation_images_are_held_out_by_the_seed(folder, quick, tmp_path):
+    run = train(quick, data=folder, output=tmp_path / "run", validation_share=0.25)
+    assert len(run.steps) == 3 * 4  # 30 of the 40 images in batches of 8
+    assert run.metrics[-1]["test_acc@1"] == run.evaluate().accuracy
+    again = train(quick, data=folder, output=tmp_path / "again", validation_share=0.25)
+    assert weights(again) == weights(run)

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from convscope.data import Augmentation, Batches, ImageSet, load_dataset
+from convscope.data import (
+    Augmentation,
+    Batches,
+    ImageSet,
+    list_datasets,
+    load_dataset,
+    load_image_folder,
+)
 from convscope.errors import ConvscopeError, DataError, UsageError
 from convscope.models import create_seeded_model, load_weights, model_entry
 from convscope.training.facts import DataFacts, build_network
@@ -66,16 +73,23 @@ def _image_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet, ImageSet | None]:
             call="train",
         )
     channels, height, width = training.image_shape
-    test = load_dataset(recipe.data, "test", size=(height, width), mode="L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    test = load_dataset(recipe.data, "test", size=(height, width), mode=mode)
     if test.classes != training.classes:
         raise DataError(
             f"{recipe.data!r} has {len(training.classes)} classes to train on and {len(test.classes)} to test "
             "on, or other names; both splits need the same class folders.",
             call="train",
         )
-    if not recipe.validation_share:
+    if recipe.validation_share:
+        training, held_out = training.split(recipe.validation_share, recipe.seed)
+        return training, held_out, test
+    folder = Path(recipe.data)
+    if recipe.data in list_datasets() or not all(
+        (folder / part).is_dir() for part in ("train", "val", "test")
+    ):
         return training, test, None
-    training, held_out = training.split(recipe.validation_share, recipe.seed)
+    held_out = load_image_folder(folder, split="validation", size=(height, width), mode=mode)
     return training, held_out, test
 
 

@@ -76,7 +76,8 @@ class Recipe:
         data: a name `load_dataset` knows, or a folder of images; `image_size` are the pixels a side to which a folder's
             images are resized, None keeps them.
         validation_share: of the training images, held out by the seed and measured after epochs; the test images are
-            then looked at once, in the end. With 0 the test images are measured after epochs.
+            then looked at once, in the end. With 0 the test images are measured after epochs, unless the data is a
+            folder with `val/` beside `test/`.
         epochs, batch_size: passes over the training images, images a step (of all processes together).
         optimizer: `sgd` with Nesterov `momentum`, `adamw`, or `muon` for filters and matrices (Jordan, 2024) with SGD
             for the rest.

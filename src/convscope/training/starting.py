@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from convscope.data import list_datasets
 from convscope.errors import UsageError
 from convscope.training import folder
 from convscope.training.checkpoint import Checkpoints
@@ -106,6 +107,8 @@ def _recipe(
     if seed is not None:
         changes = {**changes, "seed": seed}
     recipe = recipe.replace(**changes)
-    if Path(recipe.data).is_dir():  # so that the run is found from anywhere
+    if (
+        recipe.data not in list_datasets() and Path(recipe.data).is_dir()
+    ):  # so that the run is found from anywhere
         recipe = recipe.replace(data=str(Path(recipe.data).resolve()))
     return recipe
