@@ -1,10 +1,15 @@
 """Where the memory of an accelerated training step lies, by the kernel's own word for it."""
 
+import copy
 import json
 import subprocess
 import sys
 
 import pytest
+import torch
+from torch import nn
+
+from convscope.acceleration import accelerate
 
 SCRIPT = """
 import json, torch
@@ -49,3 +54,22 @@ def test_weight_gradients_and_optimisers_do_not_lengthen_what_is_kept():
     kept = {name for name, inside in found.items() if inside}
     assert found.keys() - kept == {"apart", "backward_weight", "optimiser"}
     assert kept == {"forward", "backward_input", "after"}
+
+
+@pytest.mark.parametrize("frozen", [(), ("1.weight",), ("1.bias",)])
+def test_large_linear_layers_have_torchs_gradients(frozen):
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 16 * 16, 1400), nn.ReLU(), nn.Linear(1400, 10, bias=False)
+    )
+    for name in frozen:
+        plain.get_parameter(name).requires_grad_(False)
+    ours = accelerate(copy.deepcopy(plain), "fp32")
+    images, labels = torch.randn(8, 3, 16, 16), torch.randint(10, (8,))
+    for network in (plain, ours):
+        nn.functional.cross_entropy(network(images), labels).backward()
+    for (name, one), other in zip(plain.named_parameters(), ours.parameters(), strict=True):
+        if name in frozen:
+            assert other.grad is None
+        else:
+            torch.testing.assert_close(other.grad, one.grad, msg=name)

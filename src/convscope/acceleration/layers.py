@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from convscope import kernels
 from convscope import nn as cnn
@@ -29,6 +30,9 @@ __all__ = [
     "pooling_settings",
     "to_input",
 ]
+
+
+_LARGE = 1 << 20  # weights
 
 
 def to_input(input: Tensor, dtype: torch.dtype) -> Tensor:
@@ -105,6 +109,30 @@ class MaxPool(nn.Module):
         return kernels.max_pool2d(input, *self.settings)
 
 
+class _LargeLinear(torch.autograd.Function):
+    """A linear layer whose weights' gradient, the largest tensor of many a step, does not lengthen the kept memory."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return nn.functional.linear(input, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        grad = grads[0]
+        rows = grad.flatten(0, -2) if grad.ndim > 1 else grad[None]
+        of_input = grad @ weight if ctx.needs_input_grad[0] else None
+        of_weight = of_bias = None
+        if ctx.needs_input_grad[1]:
+            with kernels.apart():
+                of_weight = rows.t() @ input.reshape(len(rows), -1)
+        if ctx.needs_input_grad[2]:
+            of_bias = rows.sum(0)
+        return of_input, of_weight, of_bias
+
+
 class Linear(nn.Module):
     """A linear layer in the type of the arithmetic, over pixels by the routes of convolutions."""
 
@@ -116,7 +144,8 @@ class Linear(nn.Module):
         layer, dtype = self.layer, self.dtype
         weight, bias = layer.weight.to(dtype), layer.bias if layer.bias is None else layer.bias.to(dtype)
         if input.ndim != 4 or not input.numel():
-            return nn.functional.linear(input.to(dtype), weight, bias)
+            linear = _LargeLinear.apply if weight.numel() >= _LARGE else nn.functional.linear
+            return linear(input.to(dtype), weight, bias)
         # At each pixel of maps: a 1x1 convolution, for which PyTorch has better products than for matrices.
         maps = input.to(dtype).permute(0, 3, 1, 2)
         made = kernels.conv2d(maps, weight[:, :, None, None], bias, (1, 1), (0, 0), (1, 1), 1)
