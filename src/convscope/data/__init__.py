@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convscope.data.batches import Augmentation, Batches, normalise, prepare
+    from convscope.data.augmentation import Augmentation
+    from convscope.data.batches import Batch, Batches, normalise, prepare
     from convscope.data.decode import decode_image
     from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
     from convscope.data.idx import load_idx_folder, read_idx
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FASHION_MNIST_CLASSES",
     "Augmentation",
+    "Batch",
     "Batches",
     "ImageSet",
     "cat",
@@ -43,7 +45,8 @@ __all__ = [
 
 _HOME = {
     "FASHION_MNIST_CLASSES": "fashion_mnist",
-    "Augmentation": "batches",
+    "Augmentation": "augmentation",
+    "Batch": "batches",
     "Batches": "batches",
     "ImageSet": "image_set",
     "cat": "photograph",

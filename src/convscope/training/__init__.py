@@ -5,6 +5,7 @@ from convscope.training.evaluation import Evaluation, evaluate
 from convscope.training.facts import DataFacts, build_network
 from convscope.training.loop import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.prediction import Prediction, decoded, predict
+from convscope.training.range_test import RangeTest, lr_range_test
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import list_recipes, named_recipe
 from convscope.training.run import Run
@@ -18,6 +19,7 @@ __all__ = [
     "Event",
     "Listener",
     "Prediction",
+    "RangeTest",
     "Recipe",
     "Run",
     "StepDone",
@@ -29,6 +31,7 @@ __all__ = [
     "environment",
     "evaluate",
     "list_recipes",
+    "lr_range_test",
     "named_recipe",
     "predict",
     "train",

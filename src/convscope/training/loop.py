@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convscope.acceleration import accelerate
-from convscope.data import Batch, Batches, ImageSet
+from convscope.data import Batch, ImageSet
 from convscope.data.augmentation import draw_generator
 from convscope.errors import NonFiniteLossError, OutputError, RunError
 from convscope.files import write_json, write_text
@@ -26,11 +26,10 @@ from convscope.training.averaging import WeightAverage
 from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
 from convscope.training.environment import environment
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
-from convscope.training.facts import DataFacts
 from convscope.training.freezing import Freezing
 from convscope.training.metrics import JsonLines, whole_lines
 from convscope.training.optimizers import Optimizers
-from convscope.training.recipe import Recipe
+from convscope.training.preparation import Preparation
 from convscope.training.recipe_file import recipe_text
 from convscope.training.stopping import StopRequest, TrainingInterrupted
 from convscope.training.team import Team
@@ -96,24 +95,14 @@ class Clock:
 
 
 class Training:
-    """One training in its locked folder.
-
-    Args:
-        held_out: measured after epochs; `test`, where given, once in the end.
-    """
+    """One training in its locked folder."""
 
     def __init__(
-        self,
-        recipe: Recipe,
-        facts: DataFacts,
-        network: nn.Module,
-        path: Path,
-        head: tuple[str, ...],
-        listener: Listener | None,
-        clock: Clock,
-        team: Team,
+        self, prepared: Preparation, path: Path, listener: Listener | None, clock: Clock, team: Team
     ) -> None:
-        self.recipe, self.facts, self.path, self.team = recipe, facts, path, team
+        recipe, network, head = prepared.recipe, prepared.network, prepared.head
+        self.recipe, self.facts, self.path, self.team = recipe, prepared.facts, path, team
+        self.batches, self.held_out, self.test = prepared.batches, prepared.held_out, prepared.test
         # Channels last: a step of the small VGG takes a fifth less time on the CPUs measured.
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.freezing = Freezing(recipe, network, head)
@@ -131,9 +120,8 @@ class Training:
         self.stopping = 0  # the signal that asked the team to stop
         self.last_index = torch.empty(0, dtype=torch.int64)  # the images of the last step
 
-    def fit(self, batches: Batches, held_out: ImageSet, test: ImageSet | None, *, resume: bool) -> None:
+    def fit(self, *, resume: bool) -> None:
         """Train to the end, saving on the way; `resume` goes on from the newest checkpoint that is whole."""
-        self.batches, self.held_out, self.test = batches, held_out, test
         if resume:
             self._take_up()
         else:
