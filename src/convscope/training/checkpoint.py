@@ -115,7 +115,7 @@ class Checkpoint:
             tensors, _ = tensors_of((self.path / TRAINING).read_bytes())
             for key, value in tensors.items():
                 if value.is_floating_point() and not bool(value.isfinite().all()):
-                    raise ValueError(f"it holds NaN or infinity in {ascii(key[:100])}")
+                    raise ValueError(f"it holds NaN or infinity in {key[:100]!a}")
         except (OSError, ValueError) as error:
             raise _unusable(self.path / TRAINING, error) from error
         return tensors

@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from convscope.acceleration import accelerate
 from convscope.data import Batch, ImageSet
 from convscope.data.augmentation import draw_generator
-from convscope.errors import NonFiniteLossError, OutputError, RunError
+from convscope.errors import NonFiniteLossError, OutOfMemoryError, OutputError, RunError, UsageError
 from convscope.files import write_json, write_text
 from convscope.models import load_weights, save_weights
 from convscope.training import folder
@@ -26,7 +27,9 @@ from convscope.training.averaging import WeightAverage
 from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
 from convscope.training.environment import environment
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
+from convscope.training.facts import build_network
 from convscope.training.freezing import Freezing
+from convscope.training.memory import StepMemory, free_bytes, is_out_of_memory
 from convscope.training.metrics import JsonLines, whole_lines
 from convscope.training.optimizers import Optimizers
 from convscope.training.preparation import Preparation
@@ -234,9 +237,9 @@ class Training:
         # A resumed run did the first at.step batches; the order is a function of seed and epoch.
         served = iter(self.batches.epoch(epoch, start=at.step))
         for step in range(at.step, steps):
-            with self.clock.of("data"):
+            with self.clock.of("data"), self._within_memory():
                 batch = next(served)
-            with self.clock.of("training"):
+            with self.clock.of("training"), self._within_memory():
                 lr = at.lr_scale * recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
                 value, right, seen = self._step(batch, lr, epoch, step, stop)
                 self.average.update(epoch * steps + step + 1, recipe.epochs * steps)
@@ -293,6 +296,37 @@ class Training:
         self.last_index = batch.index
         self.optimizers.step(lr)
         return value, int(num_right), int(seen)
+
+    @contextlib.contextmanager
+    def _within_memory(self) -> Iterator[None]:
+        """Say of a step for which there is no memory what it needs, what is free and which batch size fits."""
+        try:
+            yield
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # with them the step's tensors go
+        self.optimizers.zero_grad()
+        raise OutOfMemoryError(self._memory_words(), call="train")
+
+    def _memory_words(self) -> str:
+        size, processes, free = self.recipe.batch_size, self.team.size, free_bytes()
+        words = f"there is no memory for a step of batch size {size}"
+        way_out = "a smaller batch size"
+        try:
+            step = StepMemory.of(build_network(self.recipe, self.facts), self.facts.input_shape)
+        except (UsageError, MemoryError, RuntimeError):
+            step = None  # no figures, then
+        if step is not None and free is not None:
+            words += f": it needs about {step.step_bytes(-(-size // processes)):,} bytes, {free:,} are free"
+            fits = min(processes * step.largest_batch(free), size - 1)
+            way_out = f"batch_size={fits}, which fits" if fits else "a smaller image size or network"
+        return (
+            f"{words}. Start a new run with {way_out}; {str(self.path)!r} keeps the weights of {self.kept}."
+            if self.checkpoints.after_first_step()
+            else f"{words}. Start again with {way_out}."
+        )
 
     def _close_epoch(self, epoch: int) -> None:
         """Measure, and only if all is finite, save: a bad step must not replace good weights."""

@@ -97,9 +97,7 @@ class Optimizers:
             each for optimizer in self._all for group in optimizer.param_groups for each in group["params"]
         ]
         gradients = [each.grad for each in moved if each.grad is not None]
-        if not gradients:
-            return True
-        return bool(torch.stack(torch._foreach_norm(gradients, torch.inf)).isfinite().all())
+        return bool(nn.utils.get_total_norm(gradients, torch.inf).isfinite())
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

@@ -47,6 +47,7 @@ def train(
         RunError: `output` holds a run, or another process is writing it.
         OutputError: the folder cannot be written; nothing half-written stays.
         NonFiniteLossError: the loss became NaN or infinite; the run keeps the weights of its last checkpoint.
+        OutOfMemoryError: a step does not fit into memory; the message says which batch size does.
         TrainingInterrupted: a signal asked to stop; the run is saved as it was.
     Example:
         >>> import tempfile
@@ -94,7 +95,9 @@ def _recipe(
     if resume:
         if changes or data is not None or seed is not None or recipe is not None:
             raise UsageError("a resumed run keeps its own recipe; give none with resume.", call="train")
-        return folder.read_recipe(path)
+        recipe = folder.read_recipe(path)
+        folder.read_state(path)  # of another version: refused before anything is done
+        return recipe
     if recipe is None or isinstance(recipe, str):
         recipe = named_recipe(recipe or "fashion-cnn")
     elif not isinstance(recipe, Recipe):
