@@ -17,10 +17,11 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-__all__ = ["metadata_of", "tensors_of"]
+__all__ = ["metadata_of", "read_tensors", "tensors_of"]
 
 _HEADER_AT_MOST = 16_000_000  # bytes
 _TENSORS_AT_MOST = 20_000
+_COLONS_AT_MOST = 10 * _TENSORS_AT_MOST  # four in an entry, and those in names and metadata
 _BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "BOOL": 1}
 
 
@@ -38,21 +39,23 @@ def tensors_of(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         Traceback (most recent call last):
         ValueError: it has 2 bytes, no safetensors header
     """
-    header, start = _header_of(content)
-    metadata = _metadata_in(header)
-    header.pop("__metadata__", None)
-    if len(header) > _TENSORS_AT_MOST:
-        raise ValueError(f"it names {len(header):,} tensors, more than {_TENSORS_AT_MOST:,}")
-    places = sorted(_place_of(name, entry) for name, entry in header.items())
-    end = 0
-    for first, last in places:
-        if first != end:
-            raise ValueError("its tensors overlap or leave holes")
-        end = last
-    if end != len(content) - start:
-        raise ValueError(f"its header describes {end:,} bytes of numbers, it has {len(content) - start:,}")
+    metadata = _checked(content, len(content))
     try:
         return safetensors.torch.load(content), metadata
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a safetensors file, and its metadata; numbers are read when they are used.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: as of `tensors_of`.
+    """
+    metadata = _checked(_beginning(path), path.stat().st_size)
+    try:
+        return safetensors.torch.load_file(path), metadata
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 
@@ -62,30 +65,46 @@ def metadata_of(path: Path) -> dict[str, str]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: as of `tensors_of`, but for what it says of the tensors.
+        ValueError: as of `tensors_of`.
     """
+    return _checked(_beginning(path), path.stat().st_size)
+
+
+def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         start = file.read(8)
-        content = start + file.read(min(int.from_bytes(start, "little"), _HEADER_AT_MOST))
-    return _metadata_in(_header_of(content)[0])
+        return start + file.read(min(int.from_bytes(start, "little"), _HEADER_AT_MOST))
 
 
-def _metadata_in(header: dict[str, Any]) -> dict[str, str]:
-    metadata = header.get("__metadata__", {})
+def _checked(content: bytes, num_bytes: int) -> dict[str, str]:
+    """Check the header at the beginning of a file of so many bytes, and return its metadata."""
+    header, start = _header_of(content, num_bytes)
+    metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its metadata are no texts")
+    if len(header) > _TENSORS_AT_MOST:
+        raise ValueError(f"it names {len(header):,} tensors, more than {_TENSORS_AT_MOST:,}")
+    end = 0
+    for first, last in sorted(_place_of(name, entry) for name, entry in header.items()):
+        if first != end:
+            raise ValueError("its tensors overlap or leave holes")
+        end = last
+    if end != num_bytes - start:
+        raise ValueError(f"its header describes {end:,} bytes of numbers, it has {num_bytes - start:,}")
     return metadata
 
 
-def _header_of(content: bytes) -> tuple[dict[str, Any], int]:
+def _header_of(content: bytes, num_bytes: int) -> tuple[dict[str, Any], int]:
     """Return the header and where the numbers begin."""
     length = int.from_bytes(content[:8], "little")
-    if len(content) < 10:
-        raise ValueError(f"it has {len(content)} bytes, no safetensors header")
+    if num_bytes < 10:
+        raise ValueError(f"it has {num_bytes} bytes, no safetensors header")
     if length > _HEADER_AT_MOST:
         raise ValueError(f"its header claims {length:,} bytes, more than {_HEADER_AT_MOST:,}")
-    if length > len(content) - 8:
-        raise ValueError(f"its header claims {length:,} bytes, the file has {len(content):,}")
+    if length > num_bytes - 8:
+        raise ValueError(f"its header claims {length:,} bytes, the file has {num_bytes:,}")
+    if content.count(b":", 8, 8 + length) > _COLONS_AT_MOST:  # so that a million are not even read
+        raise ValueError(f"its header has more entries than {_TENSORS_AT_MOST:,} tensors need")
     try:
         header = json.loads(content[8 : 8 + length], object_pairs_hook=_without_twins)
     except RecursionError as error:

@@ -20,7 +20,7 @@ from convscope.files import write_bytes
 from convscope.models.preprocessing import WeightsInfo
 from convscope.models.published import sha256_prefix
 from convscope.models.state_archive import read_archive
-from convscope.models.tensor_bytes import metadata_of, tensors_of
+from convscope.models.tensor_bytes import metadata_of, read_tensors
 
 __all__ = ["HeadReplacedWarning", "WeightsFile", "load_weights", "read_metadata", "save_weights"]
 
@@ -217,7 +217,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     if path.suffix.lower() == ".safetensors":
         try:
-            state, metadata = tensors_of(path.read_bytes())
+            state, metadata = read_tensors(path)
         except OSError as error:
             raise _unreadable(path, error) from error
         except ValueError as error:
