@@ -54,6 +54,8 @@ class Position:
         lr_scale: what the recipe's learning rate is multiplied with, below 1 after a rollback.
         best: the best accuracy so far that was saved; below 0 before the first.
         best_step: the number of its checkpoint; below 0 before the first.
+        rollback_step: the number of the checkpoint that a rollback goes to: the newest one that the recipe asked for.
+            One that a stop left is passed over, so that a run that was stopped comes to the same as one that was not.
         sizes: bytes of each file of JSON lines that belong to the steps so far.
     """
 
@@ -66,6 +68,7 @@ class Position:
     rollbacks: int = 0
     best: float = -1.0
     best_step: int = -1
+    rollback_step: int = -1
     sizes: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -82,7 +85,8 @@ class Position:
             raise ValueError("sizes are no table")
         counts = {**{name: facts[name] for name in ("epoch", "step", "num_seen", "rollbacks")}, **sizes}
         numbers = {name: facts[name] for name in ("loss_sum", "num_right", "lr_scale", "best")}
-        for name, value in (*counts.items(), *numbers.items(), ("best_step", facts["best_step"])):
+        steps = {name: facts[name] for name in ("best_step", "rollback_step")}
+        for name, value in (*counts.items(), *numbers.items(), *steps.items()):
             kinds = (int, float) if name in numbers else (int,)
             if type(value) not in kinds or not (
                 math.isfinite(value) if name in numbers else -2 < value < 2**53
@@ -176,7 +180,7 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):  # what cannot be removed now is removed after the next
-            self._prune({name, _name(position.best_step)})
+            self._prune({name, _name(position.best_step), _name(position.rollback_step)})
 
     def latest(self, warn: Callable[[str], None] = lambda message: None) -> Checkpoint:
         """Return the newest checkpoint that is whole: the one that `LATEST` names, or one before it.
@@ -219,6 +223,17 @@ class Checkpoints:
             else:
                 return found, damaged
         return None, damaged
+
+    def at(self, number: int, warn: Callable[[str], None]) -> Checkpoint:
+        """Return the checkpoint after so many steps, or the newest other one if it is damaged.
+
+        Raises:
+            RunError: there is none that is whole.
+        """
+        try:
+            return self.read(self.folder / _name(number))
+        except _Damaged:
+            return self.latest(warn)
 
     def best(self) -> Checkpoint:
         """Return the checkpoint with the best measured accuracy: the one that `BEST` names, or the newest one's word.

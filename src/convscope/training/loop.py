@@ -365,6 +365,7 @@ class Training:
             rollbacks=at.rollbacks,
             best=row["acc@1"] if best else at.best,
             best_step=(epoch + 1) * len(self.batches) if best else at.best_step,
+            rollback_step=at.rollback_step,
         )
         self._save(best=best, required=last)
         if self.unsaved is not None:  # weights that were not saved are not the best that there are
@@ -441,7 +442,7 @@ class Training:
             ) from None
         # Killed before the next checkpoint, the run diverges again at the same step and comes back here: as bit-exact.
         scale, rollbacks = self.at.lr_scale / 2, self.at.rollbacks + 1
-        checkpoint = self.checkpoints.latest(self._warn)
+        checkpoint = self.checkpoints.at(self.at.rollback_step, self._warn)
         self._load(checkpoint)
         self.team.wait()
         if self.team.writes:
@@ -456,7 +457,7 @@ class Training:
 
     def _interrupt(self, number: int) -> NoReturn:
         self._check_weights()
-        self._save(required=True)
+        self._save(required=True, asked=False)
         with contextlib.suppress(OutputError):  # what counts is saved
             self._set_status("interrupted")
         raise self._interrupted(
@@ -473,8 +474,15 @@ class Training:
             return f"epoch {self.at.epoch + 1} after step {self.at.step}"
         return f"epoch {self.at.epoch}" if self.at.epoch else "before training"
 
-    def _save(self, *, best: bool = False, required: bool = False) -> None:
-        """Write a checkpoint; where it cannot be written and another will follow, warn and go on."""
+    def _save(self, *, best: bool = False, required: bool = False, asked: bool = True) -> None:
+        """Write a checkpoint; where it cannot be written and another will follow, warn and go on.
+
+        Args:
+            asked: the recipe asks for it; else it is a stop's.
+        """
+        number, before = self.at.epoch * len(self.batches) + self.at.step, self.at.rollback_step
+        if asked:
+            self.at.rollback_step = number
         if not self.team.writes:
             self.kept = self._place()
             return
@@ -490,12 +498,11 @@ class Training:
                     for key, value in tensors.items()
                 }
                 with self.average.in_place():
-                    number = self.at.epoch * len(self.batches) + self.at.step
                     self.checkpoints.save(number, self._save_weights, packed, self.at, best=best)
             except OutputError as error:
                 if required:
                     raise
-                self.unsaved = error
+                self.unsaved, self.at.rollback_step = error, before
                 self._warn(f"{error} Training goes on; the checkpoint of {self.kept} stays.")
                 return
         self.unsaved = None

@@ -35,7 +35,7 @@ class StepMemory:
 
     @classmethod
     def of(cls, network: nn.Module, image_shape: tuple[int, int, int]) -> StepMemory:
-        """Trace a network on the shapes of one image and of two; nothing is allocated.
+        """Trace a network on the shapes of two images and of three (batch norm refuses one); nothing is allocated.
 
         Backward reads activations that forward made, so all of them are alive at once, and the gradients of the
         largest besides. Fixed are the parameters' gradients and up to two values of the optimiser for each.
@@ -49,9 +49,11 @@ class StepMemory:
             >>> StepMemory.of(layer, (1, 8, 8))
             StepMemory(fixed_bytes=240, image_bytes=1536)
         """
-        one, two = (trace(network, (number, *image_shape), mode="train").backward_bytes for number in (1, 2))
+        two, three = (
+            trace(network, (number, *image_shape), mode="train").backward_bytes for number in (2, 3)
+        )
         parameters = sum(each.numel() * each.element_size() for each in network.parameters())
-        return cls(3 * parameters + max(0, 2 * one - two), max(1, two - one))
+        return cls(3 * parameters + max(0, 3 * two - 2 * three), max(1, three - two))
 
     def step_bytes(self, batch_size: int) -> int:
         """Return what a step of so many images needs.

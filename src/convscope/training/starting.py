@@ -78,8 +78,12 @@ def _held(path: Path, prepared: Preparation, processes: Team, *, resume: bool) -
     with folder.run_lock(path, resume=resume):
         recipe, state = prepared.recipe, prepared.network.state_dict()
         weight_bytes = sum(value.numel() * value.element_size() for value in state.values())
-        # The first weights, and checkpoints of weights and up to three of their size besides; text.
-        folder.check_free_space(path, (1 + 5 * (recipe.keep_checkpoints + 2)) * weight_bytes + 1_000_000)
+        # The first weights, and checkpoints of weights and up to three of their size besides; text. A resumed run has
+        # most of it: the next checkpoint must fit before an old one goes.
+        more = 5 * weight_bytes + 100_000
+        folder.check_free_space(
+            path, more if resume else weight_bytes + (recipe.keep_checkpoints + 2) * more + 500_000
+        )
         processes.wait()
         yield
 
