@@ -234,6 +234,7 @@ def test_a_lock_file_that_was_removed_is_no_lock(tmp_path, monkeypatch):
 
     def late(file, how):
         (tmp_path / layout.LOCK).unlink()
+        (tmp_path / layout.LOCK).touch()  # and a third process has begun
         flock(file, how)
 
     monkeypatch.setattr(layout.fcntl, "flock", late)
