@@ -10,7 +10,8 @@
     ├── DownloadError                a file that cannot be fetched, or is another than was published; exit code 1
     ├── RunError                     a run folder that cannot be read or used; exit code 1
     │   └── WeightsError             weights that are damaged, tampered with, or hold code
-    └── NonFiniteLossError           training diverged; exit code 1
+    ├── NonFiniteLossError           training diverged; exit code 1
+    └── OutOfMemoryError             a step that does not fit into memory; exit code 1
 
 Each message says which call, the caller's numbers, the rule and the way out, in one line.
 The command line prints `str(error)` and exits with `error.exit_code`; it never shows a traceback for these.
@@ -31,6 +32,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "NonFiniteLossError",
+    "OutOfMemoryError",
     "OutputError",
     "RunError",
     "ShapeError",
@@ -128,6 +130,10 @@ class WeightsError(RunError):
 
 class NonFiniteLossError(ConvscopeError):
     """The loss became NaN or infinite; the run keeps its last good weights."""
+
+
+class OutOfMemoryError(ConvscopeError):
+    """A training step that does not fit into memory; the message says which batch size does."""
 
 
 def printable(text: str) -> str:

@@ -67,6 +67,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private; a result is as readable as any other file
         temporary.replace(path)
+        temporary = None
         flush(path.parent)
     except FileNotFoundError as error:
         if path.parent.is_dir():
@@ -78,7 +79,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise output_error("write", path, error) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what went wrong before is what to tell
+                temporary.unlink()
 
 
 def flush(path: Path) -> None:
@@ -109,12 +111,17 @@ def write_json(path: str | os.PathLike[str], content: object) -> None:
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create a folder and its parents if need be, and prove that a file can be written into it.
 
+    A new folder's name is on the disk when this returns: what is flushed into it later cannot vanish with it.
+
     Raises:
         OutputError: a file stands in the way, or the folder cannot be created or written.
     """
     path = Path(path)
     try:
+        made = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for each in made:
+            flush(each.parent)
         handle, name = tempfile.mkstemp(prefix=".probe.", suffix=".tmp", dir=path)
         try:
             os.write(handle, b"\0" * 4096)  # a full disk lets a file be created but not filled

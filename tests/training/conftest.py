@@ -1,5 +1,10 @@
 """Small image sets, so that a training takes a fraction of a second."""
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +31,15 @@ def folder(tmp_path_factory):
             for index in (images.labels == label).nonzero().flatten()[:count].tolist():
                 Image.fromarray(images.picture(index)).save(place / f"{index}.png")
     return root
+
+
+@pytest.fixture
+def memory_folder(tmp_path_factory):
+    """A folder in memory where there is one: thousands of flushes need no disk."""
+    root = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(dir=root if os.access(root, os.W_OK) else tmp_path_factory.mktemp("memory")))
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from convscope.download import sha256_of
@@ -21,6 +20,7 @@ from convscope.files import write_bytes
 from convscope.models.preprocessing import WeightsInfo
 from convscope.models.published import sha256_prefix
 from convscope.models.state_archive import read_archive
+from convscope.models.tensor_bytes import metadata_of, read_tensors
 
 __all__ = ["HeadReplacedWarning", "WeightsFile", "load_weights", "read_metadata", "save_weights"]
 
@@ -216,10 +216,11 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             call="load_weights",
         )
     if path.suffix.lower() == ".safetensors":
-        metadata = read_metadata(path)
         try:
-            state = safetensors.torch.load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
+            state, metadata = read_tensors(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except ValueError as error:
             raise WeightsError(
                 f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="load_weights"
             ) from error
@@ -248,14 +249,10 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     if path.suffix.lower() != ".safetensors":
         return {}
     try:
-        with path.open("rb"):
-            pass
+        return metadata_of(path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
+    except ValueError as error:
         raise WeightsError(
             f"weights {str(path)!r} are damaged: {_one_line(error)}.", call="read_metadata"
         ) from error

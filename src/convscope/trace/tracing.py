@@ -23,7 +23,7 @@ from convscope.trace.fields import Fields, Source
 from convscope.trace.guard import Mode, random_states, set_random_states, unchanged
 from convscope.trace.index import NetworkIndex
 from convscope.trace.inputs import call_arguments, cloned, named_tensors, tensors_for
-from convscope.trace.memory import peak_bytes
+from convscope.trace.memory import backward_bytes, peak_bytes
 from convscope.trace.naming import name_records
 from convscope.trace.propagation import propagate
 from convscope.trace.receptive_field import ReceptiveField, receptive_field_of, support_of
@@ -115,6 +115,11 @@ class Trace(Shown):
     def peak_bytes(self) -> int:
         """Return the largest sum of activations alive at once, each freed after its last reader."""
         return peak_bytes(self.tensors, self.records, self.inputs, self.outputs)
+
+    @cached_property
+    def backward_bytes(self) -> int:
+        """Return what a backward pass would find alive: all activations, and the gradients of the two largest."""
+        return backward_bytes(self.tensors, self.records, self.inputs)
 
     @property
     def seconds(self) -> float | None:

@@ -57,9 +57,12 @@ class WeightAverage:
         """Take up what `tensors` returned, the network holding the weights to evaluate.
 
         Raises:
-            KeyError: it is of another network.
+            ValueError: it is of another network.
         """
         source = tensors if self._recipe.average == "lookahead" else dict(_floating(self._network))
+        kept = self.tensors()
+        if tensors.keys() != kept.keys() or any(tensors[key].shape != kept[key].shape for key in kept):
+            raise ValueError("the averaged weights are of another network")
         for key, slow in self.slow.items():
             slow.copy_(source[key])
 

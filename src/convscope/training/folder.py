@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from convscope.errors import OutputError, RunError, UsageError
-from convscope.files import make_folder
+from convscope.files import make_folder, output_error
 from convscope.training.checkpoint import BEST, CHECKPOINTS, LATEST, Checkpoints
 from convscope.training.metrics import read_json_lines
 from convscope.training.recipe import Recipe
@@ -39,6 +41,8 @@ METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 INITIAL_WEIGHTS = "weights-initial.safetensors"
 LOCK = ".lock"
 _FILES = (RECIPE, STATE, ENVIRONMENT, METRICS, TIMES, INITIAL_WEIGHTS, LATEST, BEST, LOCK)
+# What `files.py` leaves of a process that was killed while it replaced one of these, or probed the folder.
+_UNFINISHED = re.compile(rf"\.({'|'.join(map(re.escape, (*_FILES, 'probe')))})\.[^.]+\.tmp")
 
 
 @contextlib.contextmanager
@@ -47,14 +51,22 @@ def hold_folder(path: Path) -> Iterator[None]:
 
     Raises:
         RunError: another process holds it.
+        OutputError: the lock cannot be written, or the file system knows no locks.
     """
-    with open(path / LOCK, "a") as lock:
+    in_use = RunError(
+        f"folder {str(path)!r} is in use by another process; wait for it or choose another output."
+    )
+    with contextlib.ExitStack() as opened:
         try:
+            lock = opened.enter_context(open(path / LOCK, "a"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"folder {str(path)!r} is in use by another process; wait for it or choose another output."
-            ) from None
+            ours = os.path.samestat(os.fstat(lock.fileno()), os.stat(path / LOCK))
+        except (BlockingIOError, FileNotFoundError):  # or removed a moment ago by the run that held it
+            raise in_use from None
+        except OSError as error:
+            raise output_error("train", path / LOCK, error) from error
+        if not ours:
+            raise in_use
         yield
 
 
@@ -62,8 +74,9 @@ def hold_folder(path: Path) -> Iterator[None]:
 def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
     """Create the folder if need be and hold it alone; give up at once if another process does.
 
-    When the block raises before the first epoch is done, and was not asked to stop, its files are removed again,
-    and the folder if this call created it.
+    When the block raises before the run came to anything (an epoch, a checkpoint after the first step, a stop that
+    saved), its files are removed again, and the folder if this call created it. What a killed process left
+    half-written is removed.
 
     Raises:
         RunError: the folder holds a run already (unless resuming), holds none (resuming), or is in use.
@@ -83,13 +96,18 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
             raise RunError(
                 f"run folder {str(path)!r} holds a run already; choose another output, or resume that run."
             )
+        for left in path.iterdir():
+            if _UNFINISHED.fullmatch(left.name):
+                with contextlib.suppress(OSError):
+                    left.unlink()
         try:
             yield
         except BaseException:
             if not resume and not _worth_keeping(path):
                 shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
                 for name in _FILES:
-                    (path / name).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # what the block raised is what to tell
+                        (path / name).unlink()
                 if not existed:
                     with contextlib.suppress(OSError):  # somebody else put a file there: leave it
                         path.rmdir()
@@ -97,7 +115,9 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
 
 
 def _worth_keeping(path: Path) -> bool:
-    """Tell whether a run that raised has come to anything: an epoch, or a stop that saved its state."""
+    """Tell whether a run that raised has come to anything that can be gone on from or looked at."""
+    if Checkpoints(path).after_first_step():
+        return True
     with contextlib.suppress(RunError):
         epochs = any("epoch" in row for row in read_json_lines(path / METRICS))
         return epochs or read_json(path / STATE).get("status") in (
@@ -160,7 +180,7 @@ def read_json(path: Path) -> dict[str, object]:
         content = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _no_run_folder(path.parent, path.name) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise RunError(f"{str(path)!r} holds {type(content).__name__}, not an object.")

@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from convscope.acceleration import accelerate
 from convscope.data import Batch, ImageSet
 from convscope.data.augmentation import draw_generator
-from convscope.errors import NonFiniteLossError, OutputError, RunError
+from convscope.errors import NonFiniteLossError, OutOfMemoryError, OutputError, RunError, UsageError
 from convscope.files import write_json, write_text
 from convscope.models import load_weights, save_weights
 from convscope.training import folder
@@ -26,8 +27,10 @@ from convscope.training.averaging import WeightAverage
 from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
 from convscope.training.environment import environment
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
+from convscope.training.facts import build_network
 from convscope.training.freezing import Freezing
-from convscope.training.metrics import JsonLines
+from convscope.training.memory import StepMemory, free_bytes, is_out_of_memory
+from convscope.training.metrics import JsonLines, whole_lines
 from convscope.training.optimizers import Optimizers
 from convscope.training.preparation import Preparation
 from convscope.training.recipe_file import recipe_text
@@ -118,6 +121,7 @@ class Training:
         self.clock, self.listener = clock, listener if team.writes else None
         self.unsaved: OutputError | None = None  # why the last save failed
         self.stopping = 0  # the signal that asked the team to stop
+        self.last_index = torch.empty(0, dtype=torch.int64)  # the images of the last step
 
     def fit(self, *, resume: bool) -> None:
         """Train to the end, saving on the way; `resume` goes on from the newest checkpoint that is whole."""
@@ -127,8 +131,8 @@ class Training:
             self._begin()
         names = (folder.METRICS, folder.TIMES) if self.team.writes else ()
         self.lines = {name: JsonLines(self.path / name, self.at.sizes.get(name, 0)) for name in names}
-        self._set_status("running")
         try:
+            self._set_status("running")
             if not resume:
                 self._save(required=True)
             with StopRequest() as stop:
@@ -159,21 +163,42 @@ class Training:
         self._save_weights(self.path / folder.INITIAL_WEIGHTS)
 
     def _take_up(self) -> None:
-        state = folder.read_json(self.path / folder.STATE)
+        state = folder.read_state(self.path)
         if state.get("data") != json.loads(json.dumps(self.facts.to_dict())):
             raise RunError(
                 f"{str(self.path)!r} was trained on other images than {self.recipe.data!r} holds now; "
                 "start a new run, or restore the images.",
                 call="train",
             )
-        checkpoint = self.checkpoints.latest(self._warn)
+        checkpoint, damaged = self.checkpoints.sound(self._check_lines)
+        if checkpoint is None:  # the weights are dearer than the figures of how they came about
+            checkpoint = self.checkpoints.latest()
+            damaged = [
+                f"figures of steps before {checkpoint.path.name} are lost: {message}" for message in damaged
+            ]
+        for message in damaged:
+            self._warn(f"train: {message} The run goes on from {checkpoint.path.name}.")
         self._load(checkpoint)
         self.team.wait()
         if self.team.writes:
-            self.checkpoints.forget_newer(checkpoint)
+            self.checkpoints.go_on_from(checkpoint)
+
+    def _check_lines(self, checkpoint: Checkpoint) -> None:
+        """Raise ValueError if the metrics of the steps before a checkpoint are not all there.
+
+        A run that goes on from an earlier checkpoint writes them again.
+        """
+        path, size = self.path / folder.METRICS, checkpoint.position.sizes.get(folder.METRICS, 0)
+        found = whole_lines(path, size)
+        if found != size:
+            raise ValueError(f"{str(path)!r} has {found:,} whole bytes of the {size:,} that belong to it")
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        load_weights(self.network, checkpoint.weights)
+        """Put a checkpoint into the network, the optimisers and the averages.
+
+        Raises:
+            RunError: it is whole, and not of this recipe.
+        """
         tensors = checkpoint.training_tensors()
 
         def under(prefix: str) -> dict[str, Tensor]:
@@ -181,17 +206,27 @@ class Training:
                 key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
             }
 
+        position = checkpoint.position
+        trained = under("network.")
+        wanted = self.network.state_dict() if self.average.stands_apart else {}
         try:
+            if position.epoch > self.recipe.epochs or position.step >= len(self.batches):
+                raise ValueError(f"it stands at step {position.step} of epoch {position.epoch + 1}")
+            if any(key.split(".")[0] not in ("optimizer", "average", "network") for key in tensors) or {
+                key: (value.shape, value.dtype) for key, value in trained.items()
+            } != {key: (value.shape, value.dtype) for key, value in wanted.items()}:
+                raise ValueError("the tensors of training are of another network")
+            load_weights(self.network, checkpoint.weights)
             self.optimizers.load_tensors(under("optimizer."))
             self.average.load_tensors(under("average."))
             if self.average.stands_apart:
-                self.network.load_state_dict(under("network."))
-        except (ValueError, KeyError, IndexError, RuntimeError) as error:
+                self.network.load_state_dict(trained)
+        except ValueError as error:
+            reason = " ".join(str(getattr(error, "message", error)).split()).rstrip(".")
             raise RunError(
-                f"checkpoint {str(checkpoint.path)!r} belongs to another recipe: {' '.join(str(error).split())}.",
-                call="train",
+                f"checkpoint {str(checkpoint.path)!r} belongs to another recipe: {reason}.", call="train"
             ) from error
-        self.at = checkpoint.position
+        self.at = position
         self.kept = self._place()
 
     def _epoch(self, epoch: int, stop: StopRequest) -> None:
@@ -202,9 +237,9 @@ class Training:
         # A resumed run did the first at.step batches; the order is a function of seed and epoch.
         served = iter(self.batches.epoch(epoch, start=at.step))
         for step in range(at.step, steps):
-            with self.clock.of("data"):
+            with self.clock.of("data"), self._within_memory():
                 batch = next(served)
-            with self.clock.of("training"):
+            with self.clock.of("training"), self._within_memory():
                 lr = at.lr_scale * recipe.lr_at((epoch * steps + step) / (recipe.epochs * steps))
                 value, right, seen = self._step(batch, lr, epoch, step, stop)
                 self.average.update(epoch * steps + step + 1, recipe.epochs * steps)
@@ -253,8 +288,45 @@ class Training:
         self.stopping = int(stopping)  # all stop at the same step
         self.optimizers.zero_grad()
         (loss * (own * self.team.size / seen)).backward()
+        if not self.optimizers.gradients_are_finite():
+            raise _Diverged(
+                f"a gradient is not finite in epoch {epoch + 1} at step {step + 1}, learning rate {lr:g}, images "
+                f"{_brief(batch.index)}"
+            )
+        self.last_index = batch.index
         self.optimizers.step(lr)
         return value, int(num_right), int(seen)
+
+    @contextlib.contextmanager
+    def _within_memory(self) -> Iterator[None]:
+        """Say of a step for which there is no memory what it needs, what is free and which batch size fits."""
+        try:
+            yield
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # with them the step's tensors go
+        self.optimizers.zero_grad()
+        raise OutOfMemoryError(self._memory_words(), call="train")
+
+    def _memory_words(self) -> str:
+        size, processes, free = self.recipe.batch_size, self.team.size, free_bytes()
+        words = f"there is no memory for a step of batch size {size}"
+        way_out = "a smaller batch size"
+        try:
+            step = StepMemory.of(build_network(self.recipe, self.facts), self.facts.input_shape)
+        except (UsageError, MemoryError, RuntimeError):
+            step = None  # no figures, then
+        if step is not None and free is not None:
+            words += f": it needs about {step.step_bytes(-(-size // processes)):,} bytes, {free:,} are free"
+            fits = min(processes * step.largest_batch(free), size - 1)
+            way_out = f"batch_size={fits}, which fits" if fits else "a smaller image size or network"
+        return (
+            f"{words}. Start a new run with {way_out}; {str(self.path)!r} keeps the weights of {self.kept}."
+            if self.checkpoints.after_first_step()
+            else f"{words}. Start again with {way_out}."
+        )
 
     def _close_epoch(self, epoch: int) -> None:
         """Measure, and only if all is finite, save: a bad step must not replace good weights."""
@@ -270,14 +342,12 @@ class Training:
         best = False
         if last or (recipe.evaluate_every and (epoch + 1) % recipe.evaluate_every == 0):
             result = self._evaluate(self.held_out)
-            if not math.isfinite(result.loss):
-                raise _Diverged(
-                    f"the loss on the held-out images is {result.loss} after epoch {epoch + 1}, step {at.step}"
-                )
+            self._check_loss(result, "held-out")
             row |= {"val_loss": result.loss, "acc@1": result.accuracy}
             best = result.accuracy > at.best
         if last and self.test is not None:
             result = self._evaluate(self.test)
+            self._check_loss(result, "test")
             row |= {"test_loss": result.loss, "test_acc@1": result.accuracy}
         self._record(folder.METRICS, row)
         times = self.clock.take()
@@ -294,8 +364,12 @@ class Training:
             lr_scale=at.lr_scale,
             rollbacks=at.rollbacks,
             best=row["acc@1"] if best else at.best,
+            best_step=(epoch + 1) * len(self.batches) if best else at.best_step,
+            rollback_step=at.rollback_step,
         )
         self._save(best=best, required=last)
+        if self.unsaved is not None:  # weights that were not saved are not the best that there are
+            self.at.best, self.at.best_step = at.best, at.best_step
         if self.listener is not None:
             self.listener(EpochDone(epoch + 1, recipe.epochs, {**row, **shown}))
 
@@ -338,24 +412,41 @@ class Training:
         self.team.wait()
         self._set_status("finished")
 
+    def _check_loss(self, result: Evaluation, which: str) -> None:
+        if not math.isfinite(result.loss):
+            raise _Diverged(
+                f"the loss on the {which} images is {result.loss} after epoch {self.at.epoch + 1}, step {self.at.step}"
+            )
+
     def _check_weights(self) -> None:
-        for key, value in self.network.state_dict().items():
+        """Raise _Diverged if anything that a checkpoint would hold is not finite."""
+        kept = {f"weights {key}": value for key, value in self.network.state_dict().items()}
+        kept |= {f"averaged weights {key}": value for key, value in self.average.slow.items()}
+        kept |= {f"optimiser's values {key}": value for key, value in self.optimizers.tensors().items()}
+        for name, value in kept.items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise _Diverged(
-                    f"the weights {key} are no longer finite in epoch {self.at.epoch + 1} after step {self.at.step}"
+                    f"the {name} are no longer finite in epoch {self.at.epoch + 1} after step {self.at.step}, images "
+                    f"{_brief(self.last_index)}"
                 )
 
     def _roll_back(self, diverged: _Diverged) -> None:
         """Go back to the last checkpoint with half the learning rate, or end the run."""
         if self.recipe.on_divergence == "stop" or self.at.rollbacks >= _ROLLBACKS:
-            self._set_status("diverged")
+            with contextlib.suppress(OutputError):
+                self._set_status("diverged")
             raise NonFiniteLossError(
                 f"{diverged}; {str(self.path)!r} keeps the weights of {self.kept}. "
                 f"Lower the learning rate (now {self.recipe.lr * self.at.lr_scale:g}).",
                 call="train",
             ) from None
+        # Killed before the next checkpoint, the run diverges again at the same step and comes back here: as bit-exact.
         scale, rollbacks = self.at.lr_scale / 2, self.at.rollbacks + 1
-        self._load(self.checkpoints.latest(self._warn))
+        checkpoint = self.checkpoints.at(self.at.rollback_step, self._warn)
+        self._load(checkpoint)
+        self.team.wait()
+        if self.team.writes:
+            self.checkpoints.go_on_from(checkpoint)
         self.at = replace(self.at, lr_scale=scale, rollbacks=rollbacks)
         for name, file in self.lines.items():
             file.cut(self.at.sizes.get(name, 0))
@@ -366,8 +457,9 @@ class Training:
 
     def _interrupt(self, number: int) -> NoReturn:
         self._check_weights()
-        self._save(required=True)
-        self._set_status("interrupted")
+        self._save(required=True, asked=False)
+        with contextlib.suppress(OutputError):  # what counts is saved
+            self._set_status("interrupted")
         raise self._interrupted(
             number,
             f"epoch {self.at.epoch + 1} of {self.recipe.epochs} after step {self.at.step}; the run is saved in "
@@ -382,8 +474,15 @@ class Training:
             return f"epoch {self.at.epoch + 1} after step {self.at.step}"
         return f"epoch {self.at.epoch}" if self.at.epoch else "before training"
 
-    def _save(self, *, best: bool = False, required: bool = False) -> None:
-        """Write a checkpoint; where it cannot be written and another will follow, warn and go on."""
+    def _save(self, *, best: bool = False, required: bool = False, asked: bool = True) -> None:
+        """Write a checkpoint; where it cannot be written and another will follow, warn and go on.
+
+        Args:
+            asked: the recipe asks for it; else it is a stop's.
+        """
+        number, before = self.at.epoch * len(self.batches) + self.at.step, self.at.rollback_step
+        if asked:
+            self.at.rollback_step = number
         if not self.team.writes:
             self.kept = self._place()
             return
@@ -399,12 +498,11 @@ class Training:
                     for key, value in tensors.items()
                 }
                 with self.average.in_place():
-                    number = self.at.epoch * len(self.batches) + self.at.step
                     self.checkpoints.save(number, self._save_weights, packed, self.at, best=best)
             except OutputError as error:
                 if required:
                     raise
-                self.unsaved = error
+                self.unsaved, self.at.rollback_step = error, before
                 self._warn(f"{error} Training goes on; the checkpoint of {self.kept} stays.")
                 return
         self.unsaved = None
@@ -417,7 +515,7 @@ class Training:
             self.lines[name].append(row)
         except OutputError as error:
             if self.unsaved is None:  # once is enough
-                self._warn(f"{error} Training goes on; these figures are lost.")
+                self._warn(f"{error} Training goes on; the figures are kept in memory and written later.")
             self.unsaved = error
 
     def _save_weights(self, path: Path) -> None:

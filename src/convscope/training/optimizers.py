@@ -12,6 +12,12 @@ from convscope.training.recipe import Recipe
 
 __all__ = ["Optimizers", "is_in"]
 
+_ENTRIES = {
+    torch.optim.SGD: {"momentum_buffer"},
+    torch.optim.Muon: {"momentum_buffer"},
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+}
+
 
 def is_in(name: str, beginnings: Iterable[str]) -> bool:
     """Tell whether a parameter's name is one of these or stands below one.
@@ -88,6 +94,15 @@ class Optimizers:
             optimizer.step()
         self._scale_filters()
 
+    def gradients_are_finite(self) -> bool:
+        """Tell whether no gradient holds NaN or infinity; the largest value of each is looked at, which keeps both."""
+        moved = [parameter for parameter, _ in self._flat]
+        moved += [
+            each for optimizer in self._all for group in optimizer.param_groups for each in group["params"]
+        ]
+        gradients = [each.grad for each in moved if each.grad is not None]
+        return bool(nn.utils.get_total_norm(gradients, torch.inf).isfinite())
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for optimizer in self._all:
@@ -109,16 +124,28 @@ class Optimizers:
         """Take up a state that `tensors` returned.
 
         Raises:
-            ValueError, KeyError: it is the state of other optimisers.
+            ValueError: it is the state of other optimisers or other parameters.
         """
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._all]
-        for key, value in tensors.items():
-            number, index, name = key.split(".", 2)
-            states[int(number)].setdefault(int(index), {})[name] = value
+        left = dict(tensors)
+        for number, optimizer in enumerate(self._all):
+            parameters = [each for group in optimizer.param_groups for each in group["params"]]
+            for index, parameter in enumerate(parameters):
+                for name in _ENTRIES[type(optimizer)]:
+                    value = left.pop(f"{number}.{index}.{name}", None)
+                    if value is None:
+                        continue
+                    shape = () if name == "step" else parameter.shape
+                    if value.shape != shape or value.dtype != torch.float32:
+                        raise ValueError(
+                            f"the optimiser's {name} has the shape {tuple(value.shape)}, {value.dtype}"
+                        )
+                    states[number].setdefault(index, {})[name] = value
+                if states[number].get(index, {}).keys() not in (set(), _ENTRIES[type(optimizer)]):
+                    raise ValueError("the optimiser's state lacks an entry")
+        if left:
+            raise ValueError("the optimiser's state is of other parameters")
         for optimizer, state in zip(self._all, states, strict=True):
-            sizes = sum(len(group["params"]) for group in optimizer.param_groups)
-            if any(index >= sizes for index in state):
-                raise ValueError("the optimiser's state is of other parameters")
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
     @torch.no_grad()

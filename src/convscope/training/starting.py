@@ -48,6 +48,7 @@ def train(
         RunError: `output` holds a run, or another process is writing it.
         OutputError: the folder cannot be written; nothing half-written stays.
         NonFiniteLossError: the loss became NaN or infinite; the run keeps the weights of its last checkpoint.
+        OutOfMemoryError: a step does not fit into memory; the message says which batch size does.
         TrainingInterrupted: a signal asked to stop; the run is saved as it was.
     Example:
         >>> import tempfile
@@ -78,8 +79,12 @@ def _held(path: Path, prepared: Preparation, processes: Team, *, resume: bool) -
     with folder.run_lock(path, resume=resume):
         recipe, state = prepared.recipe, prepared.network.state_dict()
         weight_bytes = sum(value.numel() * value.element_size() for value in state.values())
-        # The first weights, and checkpoints of weights and up to three of their size besides; text.
-        folder.check_free_space(path, (1 + 5 * (recipe.keep_checkpoints + 2)) * weight_bytes + 1_000_000)
+        # The first weights, and checkpoints of weights and up to three of their size besides; text. A resumed run has
+        # most of it: the next checkpoint must fit before an old one goes.
+        more = 5 * weight_bytes + 100_000
+        folder.check_free_space(
+            path, more if resume else weight_bytes + (recipe.keep_checkpoints + 2) * more + 500_000
+        )
         processes.wait()
         yield
 
@@ -95,7 +100,9 @@ def _recipe(
     if resume:
         if changes or data is not None or seed is not None or recipe is not None:
             raise UsageError("a resumed run keeps its own recipe; give none with resume.", call="train")
-        return folder.read_recipe(path)
+        recipe = folder.read_recipe(path)
+        folder.read_state(path)  # of another version: refused before anything is done
+        return recipe
     if recipe is None or isinstance(recipe, str):
         recipe = named_recipe(recipe or "fashion-cnn")
     elif not isinstance(recipe, Recipe):
