@@ -7,7 +7,9 @@ from convscope.training.loop import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.prediction import Prediction, decoded, predict
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import list_recipes, named_recipe
+from convscope.training.review import Film, Review, review
 from convscope.training.run import Run
+from convscope.training.snapshots import Planes, Snapshot
 from convscope.training.starting import train
 from convscope.training.stopping import TrainingInterrupted
 
@@ -16,10 +18,14 @@ __all__ = [
     "EpochDone",
     "Evaluation",
     "Event",
+    "Film",
     "Listener",
+    "Planes",
     "Prediction",
     "Recipe",
+    "Review",
     "Run",
+    "Snapshot",
     "StepDone",
     "TrainingInterrupted",
     "Warned",
@@ -31,5 +37,6 @@ __all__ = [
     "list_recipes",
     "named_recipe",
     "predict",
+    "review",
     "train",
 ]

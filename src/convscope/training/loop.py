@@ -32,6 +32,7 @@ from convscope.training.metrics import JsonLines
 from convscope.training.optimizers import Optimizers
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import recipe_text
+from convscope.training.snapshots import save_snapshot
 from convscope.training.stopping import StopRequest, TrainingInterrupted
 from convscope.training.team import Team
 
@@ -143,6 +144,7 @@ class Training:
         try:
             if not resume:
                 self._save(required=True)
+                self._snapshot()
             with StopRequest() as stop:
                 while self.at.epoch < self.recipe.epochs:
                     try:
@@ -308,6 +310,7 @@ class Training:
             best=row["acc@1"] if best else at.best,
         )
         self._save(best=best, required=last)
+        self._snapshot()
         if self.listener is not None:
             self.listener(EpochDone(epoch + 1, recipe.epochs, {**row, **shown}))
 
@@ -330,18 +333,24 @@ class Training:
 
     def _united(self, own: Evaluation, images: ImageSet, share: slice) -> Evaluation:
         """Put together what each process measured on its share of the images."""
-        predictions, confidences = torch.zeros(len(images), dtype=torch.int64), torch.zeros(len(images))
-        predictions[share], confidences[share] = own.predictions, own.confidences
+
+        def together(part: Tensor) -> Tensor:
+            whole = torch.zeros(len(images), dtype=part.dtype)
+            whole[share] = part
+            return self.team.sum_tensor(whole)
+
         loss, right = self.team.sum(
             (own.loss * len(own.labels), float((own.predictions == own.labels).sum()))
         )
         return Evaluation(
             right / len(images),
             loss / len(images),
-            self.team.sum_tensor(predictions),
-            self.team.sum_tensor(confidences),
+            together(own.predictions),
+            together(own.confidences),
             images.labels,
             images.classes,
+            together(own.runners_up),
+            together(own.margins),
         )
 
     def _finish(self) -> None:
@@ -421,6 +430,16 @@ class Training:
                 return
         self.unsaved = None
         self.kept = self._place()
+
+    def _snapshot(self) -> None:
+        """Keep how the network looks now; a picture that cannot be written is no reason to stop."""
+        if not self.team.writes:
+            return
+        with self.clock.of("saving"), self.average.in_place():
+            try:
+                save_snapshot(self.path, self.at.epoch, self.network, self.held_out, self.facts)
+            except OutputError as error:
+                self._warn(f"{error} Training goes on; the report will lack this epoch's filters and maps.")
 
     def _record(self, name: str, row: dict[str, Any]) -> None:
         if name not in self.lines:
