@@ -22,6 +22,7 @@ from convscope.cli import (
     look,
     models,
     predict,
+    runs,
     signal,
     summary,
     trace,
@@ -63,6 +64,7 @@ app = App(
 for _name, _module in _COMMANDS.items():
     app.command(_module.run, name=_name)
 app.command(models.app)
+app.command(runs.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models", "runs") else ""
 
 
 def _one_line(error: Exception) -> str:

@@ -24,7 +24,7 @@ _PAIRS = 60
 
 _STYLE = (
     """
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; margin: 14px 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 200px), 1fr)); gap: 12px; margin: 14px 0; }
 .figures div { border: 1px solid var(--rule); border-radius: 6px; padding: 8px 12px; }
 .figures dt { color: var(--faint); font-size: .85rem; }
 .figures dd { margin: 0; font-size: 1.35rem; font-weight: 600; }
@@ -35,7 +35,7 @@ _STYLE = (
 .matrix { border-collapse: separate; border-spacing: 2px; }
 .matrix th { font-weight: 400; font-size: .85rem; padding: 2px 8px 2px 0; border: 0; text-align: right; }
 .matrix th:first-child { text-align: right; }
-.matrix thead th { vertical-align: bottom; padding: 2px 0; height: 9em; }
+.matrix thead th { vertical-align: bottom; padding: 2px 0; text-align: center; }
 .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 12em; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; display: inline-block; }
 .matrix tbody th { max-width: 14em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }

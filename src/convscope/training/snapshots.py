@@ -186,4 +186,6 @@ def _read(place: Path) -> Snapshot:
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if isinstance(error, KeyError):
+            reason = f"it lacks {reason}"
         raise RunError(f"{str(place)!r} cannot be read: {reason}.", call="Run.snapshots") from error

@@ -21,6 +21,7 @@ from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import named_recipe
 from convscope.training.run import Run
 from convscope.training.team import Team, team
+from convscope.training.tensorboard import check_tensorboard, with_tensorboard
 
 __all__ = ["train"]
 
@@ -35,6 +36,7 @@ def train(
     *,
     resume: bool = False,
     listener: Listener | None = None,
+    tensorboard: bool = False,
     **changes: object,
 ) -> Run:
     """Train a network and leave a run folder; return the run.
@@ -49,8 +51,9 @@ def train(
         output: the run folder; it must not hold a run, unless resuming.
         resume: go on with the run in `output`, with its own recipe, from its newest checkpoint that is whole.
         listener: called after each step and epoch, and with warnings; the library itself prints nothing.
+        tensorboard: also write the figures for TensorBoard, into `tensorboard/` in the run folder.
     Raises:
-        UsageError: a field, a model or a data set that does not exist.
+        UsageError: a field, a model or a data set that does not exist; TensorBoard is not installed.
         DataError: fewer than two classes to tell apart.
         RunError: `output` holds a run, or another process is writing it.
         OutputError: the folder cannot be written; nothing half-written stays.
@@ -64,6 +67,8 @@ def train(
         ('finished', True)
     """
     path, clock = Path(output), Clock()
+    if tensorboard:
+        check_tensorboard()
     with team() as processes:
         if processes.restarts and Checkpoints(path).exist():
             resume, recipe, data, seed, changes = True, None, None, None, {}
@@ -77,7 +82,10 @@ def train(
             _initialise(recipe, facts, network, training, resume=resume)
             batches = _batches(recipe, facts, training, processes)
             _rehearse(recipe, facts, network, batches)
-        with _held(path, network, recipe, processes, resume=resume):
+        with (
+            _held(path, network, recipe, processes, resume=resume),
+            with_tensorboard(path, listener) if tensorboard else contextlib.nullcontext(listener) as listener,
+        ):
             run = Training(recipe, facts, network, path, head, listener, clock, processes)
             run.fit(batches, held_out, test, resume=resume)
     return Run.open(path)
