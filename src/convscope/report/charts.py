@@ -13,7 +13,7 @@ from convscope.report.drawing import text_width
 __all__ = ["STYLE", "Axis", "Line", "bar_chart", "line_chart"]
 
 _WIDTH, _HEIGHT = 500, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 22, 48, 46  # margins of the plot
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 22, 48, 46  # margins of the plot
 _SIZE = 12  # of the letters
 
 STYLE = """
@@ -200,6 +200,8 @@ def _ticks(axis: Axis, values: Sequence[float], count: int) -> tuple[list[float]
     """Return the ticks of an axis and its range, which holds the values and ends at ticks where it is not given."""
     low = min(values, default=0.0) if axis.low is None else axis.low
     high = max(values, default=1.0) if axis.high is None else axis.high
+    if high <= low and axis.whole:
+        low, high = low - 1, high + 1
     if high <= low:
         low, high = low - (abs(low) or 1.0) / 10, high + (abs(high) or 1.0) / 10
     locator = MaxNLocator(count, integer=axis.whole, steps=[1, 2, 2.5, 5, 10])
@@ -215,5 +217,6 @@ def _tick_text(tick: float, ticks: Sequence[float], axis: Axis) -> str:
     if axis.percent:
         places = 0 if step >= 0.0099 else 1 if step >= 0.00099 else 2
         return f"{tick:.{places}%}".replace("%", " %")
-    text = f"{tick + 0.0:.4g}"
+    largest = max(map(abs, ticks))
+    text = f"{tick:.1e}" if 0 < largest < 0.001 else f"{tick + 0.0:.4g}"
     return "0" if abs(tick) < 1e-9 * max(abs(step), 1e-30) else text

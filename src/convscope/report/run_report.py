@@ -24,7 +24,8 @@ _PAIRS = 60
 
 _STYLE = (
     """
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 200px), 1fr)); gap: 12px; margin: 14px 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 200px), 1fr)); gap: 12px;
+  margin: 14px 0; }
 .figures div { border: 1px solid var(--rule); border-radius: 6px; padding: 8px 12px; }
 .figures dt { color: var(--faint); font-size: .85rem; }
 .figures dd { margin: 0; font-size: 1.35rem; font-weight: 600; }
@@ -32,6 +33,7 @@ _STYLE = (
 .wide { overflow-x: auto; }
 .beside { display: flex; flex-wrap: wrap; gap: 12px 36px; align-items: center; }
 .beside ol { padding-left: 1.4em; }
+.beside .many { columns: 300px; column-gap: 3em; padding-left: 2em; }
 .matrix { border-collapse: separate; border-spacing: 2px; }
 .matrix th { font-weight: 400; font-size: .85rem; padding: 2px 8px 2px 0; border: 0; text-align: right; }
 .matrix th:first-child { text-align: right; }
@@ -134,7 +136,7 @@ def _figures(found: Review) -> str:
     ]
     if metrics:
         last = metrics[-1]
-        entries.append(("time", _duration(found.seconds), f"for {len(metrics)} epochs"))
+        entries.append(("time", _duration(found.seconds), f"for {_count(len(metrics), 'epoch')}"))
         if "images_per_second" in last:
             entries.append(("images a second", f"{last['images_per_second']:,.0f}", "training, last epoch"))
         if last.get("share_of_limit") is not None:
@@ -157,7 +159,7 @@ def _figures(found: Review) -> str:
 
 def _curves(page: Page, found: Review) -> None:
     per = found.steps_per_epoch or 1
-    x_axis = Axis("epoch" if found.steps_per_epoch else "step", low=0)
+    x_axis = Axis("epoch", low=0) if found.steps_per_epoch else Axis("step", whole=True)
     metrics = found.run.metrics
     held_out = "held-out images" if found.run.recipe.validation_share else "test images"
     rows = [row for row in metrics if "images_per_second" in row]
@@ -222,7 +224,8 @@ def _confusion(page: Page, found: Review) -> None:
     )
     title = "<h3>Most often</h3>" if few and pairs else ""
     table = _matrix(found) if few else ""
-    page.markup(f'<div class="beside">{table}<div>{title}<ol>{pairs}</ol></div></div>')
+    listed = f"<ol>{pairs}</ol>" if few else f'<ol class="many">{pairs}</ol>'
+    page.markup(f'<div class="beside">{table}<div>{title}{listed}</div></div>')
     page.markup(_panels(found))
 
 
@@ -252,7 +255,7 @@ def _matrix_cell(row: int, column: int, count: int, share: float, classes: Seque
     if not count:
         return '<td class="none">·</td>'
     strength = share if row == column else min(1.0, 4 * share)
-    kind = ("right" if row == column else "wrong") + (" strong" if strength > 0.55 else "")
+    kind = ("right" if row == column else "wrong") + (" strong" if strength > 0.7 else "")
     told = f"{count} of {classes[row]} {'recognised' if row == column else f'taken for {classes[column]}'}"
     return (
         f'<td class="{kind}" style="--share:{strength:.2f}"><a href="#cell-{row}-{column}" title="{escape(told)}" '
@@ -478,7 +481,11 @@ def _some(shown: int, total: int) -> str:
 
 
 def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+    return _count(count, "image")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float, places: int = 2) -> str:
