@@ -42,6 +42,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/native/operators.py --output benchmarks/native/operators.json
 	$(BIN)/python benchmarks/native/whole_step.py train --output benchmarks/native/train.json
 	$(BIN)/python benchmarks/native/whole_step.py infer --output benchmarks/native/infer.json
+	$(BIN)/python benchmarks/native/whole_step.py memory --output benchmarks/native/memory.json
 	$(BIN)/python benchmarks/native/chart.py
 
 # Whether the native kernels are as much faster as they should be: ratios, under two minutes.

@@ -53,7 +53,15 @@ def test_there_is_something_to_run():
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/zoo.md", "docs/kernels.md"],
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/zoo.md",
+        "docs/kernels.md",
+        "docs/training.md",
+    ],
 )
 def test_links_lead_to_files(document):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text("utf-8"))

@@ -54,6 +54,8 @@ NORMS = (
     (512, 28, "relu", True),
     (96, 112, "relu6", False),
 )
+PIXELS = ((96, 56), (192, 28), (384, 14), (768, 7))  # ConvNeXt-T: layer norms; GELUs are four times as wide
+SCALED = ((32, 112), (96, 56), (144, 56), (240, 28), (480, 14), (672, 14), (1152, 7))  # EfficientNet-B0
 ACTIVATIONS = {"relu": F.relu, "relu6": F.relu6, "silu": F.silu}
 Step = Callable[[], tuple[Tensor, ...]]
 
@@ -119,6 +121,49 @@ def norm_steps(channels: int, size: int, activation: str, residual: bool) -> dic
         "nchw": differentiate(torchs, grad, *operands(first)),
         "nhwc": differentiate(torchs, grad.contiguous(memory_format=last), *operands(last)),
         "ours": differentiate(ours, grad.contiguous(memory_format=last), *operands(last)),
+    }
+
+
+def pixel_steps(channels: int, size: int, gelu: bool) -> dict[str, Step]:
+    """Return the ways to compute layer norm over the channels, or GELU, and their gradients."""
+    torch.manual_seed(0)
+    input, grad = torch.randn(2, BATCH, channels, size, size).unbind()
+    parameters = (
+        () if gelu else (torch.rand(channels).requires_grad_(), torch.randn(channels).requires_grad_())
+    )
+
+    def torchs(x: Tensor, *parameters: Tensor) -> Tensor:
+        if gelu:
+            return F.gelu(x)
+        weight, bias = parameters
+        return F.layer_norm(x.permute(0, 2, 3, 1), (channels,), weight, bias).permute(0, 3, 1, 2)
+
+    def ours(x: Tensor, *parameters: Tensor) -> Tensor:
+        if gelu:
+            return kernels.gelu(x)
+        weight, bias = parameters
+        return kernels.layer_norm_act(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+    other, last = (each.contiguous(memory_format=torch.channels_last) for each in (input, grad))
+    plain, other = input.requires_grad_(), other.requires_grad_()
+    return {
+        "nchw": differentiate(torchs, grad, plain, *parameters),
+        "nhwc": differentiate(torchs, last, other, *parameters),
+        "ours": differentiate(ours, last, other, *parameters),
+    }
+
+
+def scale_steps(channels: int, size: int) -> dict[str, Step]:
+    """Return the ways to multiply maps by a number for each channel of each image, and their gradients."""
+    torch.manual_seed(0)
+    input, grad = torch.randn(2, BATCH, channels, size, size).unbind()
+    scale = torch.rand(BATCH, channels, 1, 1).requires_grad_()
+    other, last = (each.contiguous(memory_format=torch.channels_last) for each in (input, grad))
+    plain, other = input.requires_grad_(), other.requires_grad_()
+    return {
+        "nchw": differentiate(torch.mul, grad, plain, scale),
+        "nhwc": differentiate(torch.mul, last, other, scale),
+        "ours": differentiate(kernels.scale_maps, last, other, scale),
     }
 
 
@@ -197,6 +242,13 @@ def main() -> None:
             )
             for c, s, act, add in NORMS
         ],
+        "layer norm": [
+            measure(f"layer norm {c}@{s}", pixel_steps(c, s, False), options.rounds) for c, s in PIXELS
+        ],
+        "GELU": [
+            measure(f"GELU {4 * c}@{s}", pixel_steps(4 * c, s, True), options.rounds) for c, s in PIXELS
+        ],
+        "scaling": [measure(f"scaling {c}@{s}", scale_steps(c, s), options.rounds) for c, s in SCALED],
     }
     summary = {
         name: {way: geomean(rows, way) for way in ("nchw", "nhwc", "best")} for name, rows in tables.items()

@@ -1,11 +1,11 @@
 """One way to run one network, in a process of its own that does a step whenever it is told to.
 
-Started by `whole_step.py` and `inference.py`: memory settings are a process's own, so what is compared cannot share
+Started by `whole_step.py`: memory settings are a process's own, so what is compared cannot share
 one. Reads a line a command from standard input, prints a line of JSON each.
 
     {"do": "check"}   run on fixed images in evaluation: the logits, as numbers
     {"do": "step"}    one step (training or inference): its seconds
-    {"do": "memory"}  the most memory that the process ever held, bytes
+    {"do": "memory"}  the most memory that the process ever held, less what it held before the network was built, bytes
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ def first(result: Any) -> Tensor:
     return result if isinstance(result, Tensor) else result[0]
 
 
-def most_memory() -> int:
-    """Return the most bytes that this process held; not `ru_maxrss`, which begins with the parent's."""
+def memory(field: str) -> int:
+    """Return bytes that this process holds, `VmRSS`, or the most it held, `VmHWM`.
+
+    Not `ru_maxrss`, which begins with the parent's.
+    """
     for line in Path("/proc/self/status").read_text("utf-8").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return 0
 
@@ -41,6 +44,7 @@ def main() -> None:
     name, way, batch, purpose = sys.argv[1:5]
     torch.manual_seed(0)
     torch.set_num_threads(2)
+    held_before = memory("VmRSS")
     network = cs.create_model(name)
     images = torch.randn(int(batch), 3, 224, 224)
     labels = torch.randint(1000, (int(batch),))
@@ -76,7 +80,7 @@ def main() -> None:
             start = time.perf_counter()
             step()
             return time.perf_counter() - start
-        return most_memory()
+        return memory("VmHWM") - held_before
 
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line)["do"])), flush=True)

@@ -75,7 +75,9 @@ def test_same_numbers_in_inference_and_training(name, size):
         assert torch.equal(flat(network.eval()(images)), flat(plain.eval()(images)))
 
 
-@pytest.mark.parametrize("name", ["resnet18_cifar", "efficientnet_b0_cifar", "vgg11_bn_cifar"])
+@pytest.mark.parametrize(
+    "name", ["convnext_tiny_cifar", "resnet18_cifar", "efficientnet_b0_cifar", "vgg11_bn_cifar"]
+)
 def test_gradients_are_as_near_to_float64_as_the_plain_ones(name):
     network = prepared(name).train()
     plain, exact = copy.deepcopy(network), copy.deepcopy(network).double()
@@ -99,6 +101,90 @@ def test_fusions_are_counted():
     assert state.fused(network.train()).counts == {"Convolution": 20, "Linear": 1, "Normalisation": 20}
     with torch.no_grad():
         assert state.fused(network.eval()).counts == {"FoldedConvolution": 20, "FoldedLinear": 1}
+
+
+def test_layer_norms_and_gelus_are_fused():
+    network = cs.accelerate(cs.create_model("convnext_tiny_cifar"), "fp32")
+    state, rest = acceleration_of(network), {"LayerNormalisation": 23}
+    assert state.fused(network.train()).counts == rest | {"Convolution": 22, "Linear": 37, "Gelu": 18}
+    with torch.no_grad():
+        assert state.fused(network.eval()).counts == rest | {"FoldedConvolution": 22, "FoldedLinear": 37}
+
+
+def test_squeeze_and_excitation_scales_by_our_kernel(monkeypatch):
+    network = cs.accelerate(cs.create_model("efficientnet_b0_cifar"), "fp32").train()
+    assert acceleration_of(network).fused(network).counts["Scaling"] == 16
+    shapes, scale_maps = [], cs.kernels.scale_maps
+    monkeypatch.setattr(
+        cs.kernels, "scale_maps", lambda *each: shapes.append(each[0].shape) or scale_maps(*each)
+    )
+    network(torch.randn(2, 3, 32, 32))
+    assert len(shapes) == 16
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_other_products_stay_what_they_are(precision):
+    class Products(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            maps = self.conv(images)
+            scale = maps.mean((2, 3), keepdim=True)
+            return scale * maps * (maps * images.shape[0]) * (scale * scale) * scale.mean(1, keepdim=True)
+
+    network, images = Products().train(), torch.randn(2, 3, 7, 6)
+    plain = copy.deepcopy(network)
+    mine, truth = cs.accelerate(network, precision)(images), plain(images)
+    assert relative(mine, truth) < (1e-5 if precision == "fp32" else 0.05)
+
+
+class Pixelwise(nn.Module):
+    """Layer norms and GELUs in all the ways they are written."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.first, self.second = nn.LayerNorm(8), nn.LayerNorm(8, elementwise_affine=False, eps=0.1)
+        self.whole, self.linear = nn.LayerNorm((8, 6, 6)), nn.Linear(8, 8)
+        self.exact, self.tanh = nn.GELU(), nn.GELU(approximate="tanh")
+
+    def forward(self, images):
+        maps = F.gelu(self.norm(self.conv(images)))
+        maps = maps + F.gelu(self.conv(images)) + self.tanh(self.conv(images))
+        pixels = self.whole(maps).permute(0, 2, 3, 1)
+        pixels = self.second(self.exact(self.linear(self.exact(self.first(pixels)))))
+        pixels = F.layer_norm(pixels, (8,), self.first.weight, eps=0.2) + F.gelu(pixels, approximate="tanh")
+        return self.tanh(self.linear(pixels)) + F.gelu(F.layer_norm(pixels, pixels.shape[-1:]))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.05)])
+def test_all_forms_of_layer_norm_and_gelu(train, precision, bound):
+    torch.manual_seed(0)
+    network, images = Pixelwise().train(train), torch.randn(4, 3, 8, 8)
+    nn.init.normal_(network.first.bias)
+    plain = copy.deepcopy(network)
+    cs.accelerate(network, precision)
+    with torch.set_grad_enabled(train):
+        mine, truth = network(images), plain(images)
+    assert mine.dtype == torch.float32
+    assert relative(mine, truth) < bound
+    counts = acceleration_of(network).fused(network).counts
+    assert counts["LayerNormalisation"] == 3
+    if train:
+        direction = torch.randn_like(truth)
+        for each in (mine, truth):
+            (each * direction).sum().backward()
+        for one, other in zip(network.parameters(), plain.parameters(), strict=True):
+            assert relative(one.grad, other.grad) < 4 * bound or other.grad.abs().max() < 1e-3
+
+
+def test_wrong_channels_get_the_layer_norms_own_error():
+    network = cs.accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(5, elementwise_affine=False)))
+    with pytest.raises(RuntimeError, match="normalized_shape"):
+        network(torch.randn(1, 3, 6, 6))
 
 
 def block(*layers):

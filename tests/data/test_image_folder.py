@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dataset_files import pets, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from picture_files import photograph, saved
 from refusals import refused
 
-from convscope.data import decode_image, fit_image, load_image_folder
+from convscope.data import decode_image, fit_image, image_folder, load_image_folder
+from convscope.data.image_folder import _cut, _Listing
 from convscope.errors import DataError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
 
 
 def values(image_set) -> list[int]:
@@ -64,16 +75,53 @@ def test_a_class_may_be_called_train(tmp_path) -> None:
 
 
 def test_plain_layout_is_split_the_same_way_each_time(tmp_path) -> None:
-    root = pets(tmp_path, {"cat": 10, "dog": 25, "owl": 2})
+    root = pets(tmp_path, {"cat": 10, "dog": 250, "owl": 2})
     train, test = (load_image_folder(root, split=split) for split in ("train", "test"))  # type: ignore[arg-type]
-    assert train.class_counts() == (8, 20, 1)
-    assert test.class_counts() == (2, 5, 1)
+    assert train.class_counts()[2] == test.class_counts()[2] == 1
+    assert 30 <= test.class_counts()[1] <= 70  # a fifth, drawn file by file
     of_dogs = [set(np.array(values(part))[part.labels == 1].tolist()) for part in (train, test)]
-    assert of_dogs[0] | of_dogs[1] == set(range(25))
+    assert of_dogs[0] | of_dogs[1] == set(range(250))
+    assert not of_dogs[0] & of_dogs[1]
     assert values(load_image_folder(root, split="test")) == values(test)
-    write(root / "cat" / "another.png", 99)  # whatever is added elsewhere, the dogs stay where they were
-    again = load_image_folder(root, split="test")
-    assert set(np.array(values(again))[again.labels == 1].tolist()) == of_dogs[1]
+    assert values(load_image_folder(root, split="validation")) == values(test)
+    assert values(load_image_folder(root, split="test", seed=1)) != values(test)
+    assert (train.name[len(root.name) :], test.name[len(root.name) :]) == (
+        " (without the held-out fifth, seed 0)",
+        " (the held-out fifth, seed 0)",
+    )
+
+
+def test_files_that_are_added_leave_the_others_in_their_part(tmp_path) -> None:
+    root = pets(tmp_path, {"cat": 30, "dog": 30})
+    before = values(load_image_folder(root, split="validation"))
+    for index in range(30):
+        write(root / "cat" / f"new {index}.png", 99)
+        write(root / "owl" / "deep" / f"{index}.png", 98)
+    after = [value for value in values(load_image_folder(root, split="validation")) if value < 90]
+    assert after == before
+
+
+@settings(max_examples=200)
+@given(
+    names=st.sets(st.text("abcé", min_size=1, max_size=3), min_size=2, max_size=12), seed=st.integers(0, 9)
+)
+def test_each_class_is_held_out_in_part_and_never_whole(names: set[str], seed: int) -> None:
+    root = Path("/pets")
+    listing = _Listing(("a",), tuple((root / "a" / name, 0) for name in sorted(names)), Counter())
+    train, held_out = (set(_cut(listing, root, split, seed).files) for split in ("train", "validation"))
+    assert train | held_out == set(listing.files)
+    assert not train & held_out
+    assert train
+    assert held_out
+
+
+def test_validation_is_never_the_test_half(tmp_path) -> None:
+    for name, count in (("train", 2), ("val", 3), ("test", 4)):
+        pets(tmp_path / name, {"cat": count, "dog": count})
+    assert len(load_image_folder(tmp_path, split="validation")) == 6
+    shutil.rmtree(tmp_path / "val")
+    with refused(DataError, "load_image_folder", "has train/ but no val/", "split='test'", exit_code=1):
+        load_image_folder(tmp_path, split="validation")
 
 
 def test_the_split_does_not_depend_on_where_the_folder_lies(tmp_path) -> None:
@@ -178,26 +226,84 @@ def test_sizes_that_differ(tmp_path) -> None:
     assert load_image_folder(root, size=4).images.shape == (3, 3, 4, 4)
 
 
+BAD = ("cat/001.png", "dog/000.png", "dog/gone.png", "dog/itself.png", "dog/pipe.png", "dog/zero.png")
+
+
 def damaged(root: Path) -> Path:
     pets(root, {"cat": 3, "dog": 2})
     (root / "cat" / "001.png").write_bytes(b"<html>")
     (root / "dog" / "000.png").write_bytes(b"")
     (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
+    (root / "dog" / "itself.png").symlink_to(root / "dog" / "itself.png")
     os.mkfifo(root / "dog" / "pipe.png")
+    (root / "dog" / "zero.png").symlink_to("/dev/zero")
     return root
 
 
 def test_bad_files_are_all_counted_and_the_first_is_named(tmp_path) -> None:
-    words = ("4 of 7 images", "the first: decode_image: ", "cat/001.png", "an HTML page", "skip_bad=True")
+    words = ("6 of 9 images", "the first: decode_image: ", "cat/001.png", "an HTML page", "skip_bad=True")
     with refused(DataError, "load_image_folder", *words, exit_code=1):
         load_image_folder(damaged(tmp_path))
 
 
 def test_bad_files_can_be_left_out_and_are_listed(tmp_path) -> None:
     data = load_image_folder(damaged(tmp_path), skip_bad=True)
-    assert data.skipped == ("cat/001.png", "dog/000.png", "dog/gone.png", "dog/pipe.png")
+    assert data.skipped == BAD
     assert data.class_counts() == (2, 1)
     assert values(data) == [0, 2, 1]
+
+
+def test_a_tenth_is_corrupt(tmp_path) -> None:
+    root = pets(tmp_path, {"cat": 60, "dog": 40})
+    bad = [f"{name}/{index:03}.png" for name in ("cat", "dog") for index in range(5)]
+    for name in bad:
+        (root / name).write_bytes((root / name).read_bytes()[:40])
+    for packed in (False, True):
+        data = load_image_folder(root, size=6, skip_bad=True, packed=packed)
+        assert data.skipped == tuple(bad)
+        assert data.class_counts() == (55, 35)
+        with refused(DataError, "load_image_folder", "10 of 100 images", "cat/000.png", exit_code=1):
+            load_image_folder(root, size=6, packed=packed)
+
+
+def test_links_that_lead_to_themselves_are_passed_over(tmp_path) -> None:
+    root = pets(tmp_path, {"cat": 1, "dog": 1})
+    (root / "owl").symlink_to(root / "owl")
+    (root / "dog" / "deep").symlink_to(root / "dog" / "deep")
+    assert load_image_folder(root).ignored == 2
+
+
+def test_file_that_may_not_be_read_and_file_that_fails(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = pets(tmp_path, {"cat": 3, "dog": 1})
+    opened = os.open
+
+    def denied(path, *rest, **options):  # as root, permissions would not stop us
+        for name, number in (("cat/000.png", errno.EACCES), ("cat/001.png", errno.EIO)):
+            if os.fspath(path).endswith(name):
+                raise OSError(number, os.strerror(number))
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(os, "open", denied)
+    assert load_image_folder(root, skip_bad=True).skipped == ("cat/000.png", "cat/001.png")
+    with refused(DataError, "load_image_folder", "cannot read", "Permission denied", exit_code=1):
+        load_image_folder(root)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_files_that_go_between_listing_and_reading(
+    replaced: bool, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pets(tmp_path, {"cat": 2, "dog": 1})
+
+    def listed(*arguments: object) -> None:
+        (root / "cat" / "000.png").unlink()
+        if replaced:
+            write(root / "cat" / "000.png", 9, size=(20, 20))
+
+    monkeypatch.setattr(image_folder, "_check_listing", listed)
+    data = load_image_folder(root, size=6, skip_bad=True)
+    assert values(data) == ([9, 1, 0] if replaced else [1, 0])
+    assert data.skipped == (() if replaced else ("cat/000.png",))
 
 
 def test_a_class_that_is_all_bad(tmp_path) -> None:
@@ -235,6 +341,8 @@ def test_train_without_test(tmp_path) -> None:
     pets(tmp_path / "train", {"cat": 1, "dog": 1})
     with refused(DataError, "load_image_folder", "has train/ but neither test/ nor val/", exit_code=1):
         load_image_folder(tmp_path, split="test")
+    with refused(DataError, "load_image_folder", "has train/ but no val/. Add it.", exit_code=1):
+        load_image_folder(tmp_path, split="validation")
 
 
 def test_one_image_cannot_be_split(tmp_path) -> None:
@@ -274,7 +382,12 @@ def test_folder_that_may_not_be_listed(tmp_path, monkeypatch: pytest.MonkeyPatch
     ("options", "words"),
     [
         ({"mode": "CMYK"}, "mode must be 'RGB' or 'L', got 'CMYK'"),
-        ({"split": "val"}, "split must be 'train', 'test' or None, got 'val'"),
+        ({"split": "val"}, "split must be 'train', 'validation', 'test' or None, got 'val'"),
+        ({"seed": 0.5}, "seed must be an integer, got 0.5"),
+        ({"packed": "yes"}, "packed must be True, False or None, got 'yes'"),
+        ({"packed": True}, "packed=True needs images of one size. Give size=N"),
+        ({"workers": 0}, "workers must be an integer of at least 1, got 0"),
+        ({"workers": True}, "got True"),
         ({"size": 0}, "size must be an integer or a (height, width) pair, each 1 to 16384 pixels, got 0"),
         ({"size": (3, 4, 5)}, "got (3, 4, 5)"),
         ({"size": "64"}, "got '64'"),

@@ -9,7 +9,7 @@ from random_convolutions import BOUNDS, error_of, lay_out
 
 from convscope.errors import ShapeError, UnknownNameError
 from convscope.kernels import batch_norm_act, load, verdict
-from convscope.kernels.batch_norm import ACTIVATIONS
+from convscope.kernels.activations import ACTIVATIONS
 
 BATCH = 25  # settings a test
 

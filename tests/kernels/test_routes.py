@@ -8,6 +8,7 @@ from random_convolutions import BOUNDS, check_operator, error_of, lay_out, rando
 
 from convscope import kernels
 from convscope.kernels import Operands, conv2d, dense, recording, routes, tuned
+from convscope.kernels.library import Library
 
 
 @pytest.fixture
@@ -114,6 +115,20 @@ def test_a_route_that_is_wrong_is_left_out(own_home, monkeypatch):
     (timing,) = kernels.tune(found, rounds=1)
     assert timing.wrong == ("broken",)
     assert "broken" not in timing.seconds
+
+
+def test_answers_of_another_build_are_not_used(own_home, monkeypatch, tmp_path):
+    operands = Operands(
+        torch.ones(1, 8, 5, 5), torch.ones(4, 8, 3, 3), None, None, ([1, 1], [1, 1], [1, 1], 1)
+    )
+    case = kernels.Case.of("forward", operands)
+    tuned.keep({case: "contiguous"})
+    assert tuned.tuned() == {case: "contiguous"}
+    other = tmp_path / "other.so"
+    other.write_bytes(b"another build of the kernels")
+    monkeypatch.setattr(tuned, "load", lambda: Library("baseline", other, ""))
+    tuned.tuned.cache_clear()
+    assert tuned.tuned() == {}
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[1]", '[{"case": {}, "route": 3}]'])

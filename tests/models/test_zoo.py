@@ -172,6 +172,8 @@ def learns_in_three_steps(name, network):
         loss.backward()
         if not step:
             for key, parameter in network.named_parameters():
+                if not parameter.requires_grad:  # set from the images, not learned
+                    continue
                 assert parameter.grad is not None, key
                 assert bool(parameter.grad.abs().sum() > 0), key
         optimiser.step()

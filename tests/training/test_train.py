@@ -428,7 +428,7 @@ def test_evaluation_uses_the_recipes_loss(folder, quick, tmp_path, changes):
             {"model": "small_vgg", "image_size": 2},
             "SmallVGG: an image of 2x2 pixels is too small; give at least 4x4",
         ),
-        ({"crop_padding": 60_000}, "crop_padding is 60000; an image of 28 x 28"),
+        ({"crop_padding": 60_000}, "crop_padding is 60000; images of 28 x 28"),
     ],
 )
 def test_what_cannot_work_is_refused_before_a_file_is_written(folder, quick, tmp_path, changes, words):

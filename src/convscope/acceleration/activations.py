@@ -21,14 +21,19 @@ _FUNCTIONS = {
     F.relu6: "relu6",
     F.silu: "silu",
     F.hardswish: "hardswish",
+    F.gelu: "gelu",
 }
 
 
 def activation_of(node: fx.Node, network: nn.Module) -> str | None:
     """Return the name of the activation that a node is, None if it is something else."""
     if node.op == "call_module":
-        return _MODULES.get(type(network.get_submodule(str(node.target))))
-    if node.op == "call_function" and len(node.args) == 1 and set(node.kwargs) <= {"inplace"}:
+        layer = network.get_submodule(str(node.target))
+        if type(layer) is nn.GELU:
+            return "gelu" if layer.approximate == "none" else None
+        return _MODULES.get(type(layer))
+    exact = set(node.kwargs) <= {"inplace"} or node.kwargs == {"approximate": "none"}
+    if node.op == "call_function" and len(node.args) == 1 and exact:
         return _FUNCTIONS.get(node.target)  # pyright: ignore[reportArgumentType, reportCallIssue]
     if node.op == "call_method" and node.target in ("relu", "relu_") and len(node.args) == 1:
         return "relu"

@@ -24,6 +24,7 @@ _FUSED: dict[str, tuple[str, list[float], str]] = {
     "relu6": ("hardtanh", [0.0, 6.0], ""),
     "silu": ("swish", [], ""),
     "hardswish": ("hardswish", [], ""),
+    "gelu": ("gelu", [], "none"),
 }
 _PLAIN = {
     "none": lambda maps: maps,
@@ -31,6 +32,7 @@ _PLAIN = {
     "relu6": lambda maps: F.relu6(maps, inplace=True),
     "silu": lambda maps: F.silu(maps, inplace=True),
     "hardswish": lambda maps: F.hardswish(maps, inplace=True),
+    "gelu": kernels.gelu,
 }
 
 
@@ -156,7 +158,7 @@ class FoldedLinear(Folded):
             layer = self.layer
             bias = None if layer.bias is None else layer.bias.to(self.dtype)
             made = F.linear(input, layer.weight.to(self.dtype), bias)
-            return F.gelu(made) if self.gelu else made
+            return kernels.gelu(made) if self.gelu else made
         weight, bias = self._weights(rows)
         name, algorithm = ("gelu", "none") if self.gelu else ("none", "")
         return _mkldnn._linear_pointwise(input.contiguous(), weight, bias, name, [], algorithm)

@@ -7,21 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from convscope.acceleration.activations import activation_of
 from convscope.acceleration.folding import FoldedConvolution, FoldedLinear
 from convscope.acceleration.layers import (
     Convolution,
+    Gelu,
     InFloat32,
+    LayerNormalisation,
     Linear,
     MaxPool,
     Normalisation,
+    Scaling,
     convolution_settings,
     pooling_settings,
     to_input,
 )
-from convscope.acceleration.tracing import is_addition, trace_layers
+from convscope.acceleration.tracing import is_addition, is_product, trace_layers
 
 __all__ = ["Fused", "fuse_for_inference", "fuse_for_training"]
 
@@ -139,6 +143,10 @@ def fuse_for_training(network: nn.Module, dtype: torch.dtype) -> Fused:
             rewriter.replace(node, node.args, MaxPool(pooling), [])
         elif type(layer) is nn.Linear:
             rewriter.replace(node, node.args, Linear(layer, dtype), [])
+        elif is_product(node):
+            rewriter.replace(node, node.args, Scaling(), [])
+        else:
+            _fuse_pixelwise(rewriter, node, layer)
     return rewriter.finish()
 
 
@@ -150,6 +158,27 @@ def _plain(layer: nn.BatchNorm2d) -> bool:
 def _fuse_normalisation(rewriter: _Rewriter, node: fx.Node, layer: nn.BatchNorm2d) -> None:
     last, inputs, gone, activation = _tail(rewriter, node)
     rewriter.replace(last, (node.args[0], *inputs), Normalisation(layer, activation), gone)
+
+
+def _fuse_pixelwise(rewriter: _Rewriter, node: fx.Node, layer: nn.Module | None) -> None:
+    """Fuse a layer norm over the last axis, as a layer or as a call, or a GELU; leave everything else."""
+    if type(layer) is nn.LayerNorm:
+        shape, source, inputs = layer.normalized_shape, layer, node.args
+    elif node.target is F.layer_norm and len(node.args) == 2:  # as torch itself traces all its calls
+        shape, source = node.args[1], node.kwargs["eps"]
+        inputs = node.args[0], node.kwargs["weight"], node.kwargs["bias"]
+    else:
+        if len(node.args) == 1 and activation_of(node, rewriter.network) == "gelu":
+            rewriter.replace(node, node.args, Gelu(), [])
+        return
+    if not isinstance(shape, tuple | list) or len(shape) != 1 or not isinstance(shape[0], int):
+        return
+    if not isinstance(source, nn.LayerNorm | float):
+        return
+    user = rewriter.only_user(node)
+    activation = None if user is None else activation_of(user, rewriter.network)
+    last, gone = (node, []) if user is None or activation is None else (user, [node])
+    rewriter.replace(last, inputs, LayerNormalisation(shape[0], source, activation or "none"), gone)
 
 
 def _tail(rewriter: _Rewriter, node: fx.Node) -> tuple[fx.Node, tuple[fx.Node, ...], list[fx.Node], str]:
@@ -179,9 +208,7 @@ def fuse_for_inference(network: nn.Module, dtype: torch.dtype) -> Fused:
     rewriter = _Rewriter(network, dtype)
     for node in rewriter.nodes():
         layer = rewriter.layer(node)
-        if layer is None:
-            continue
-        settings = convolution_settings(layer)
+        settings = None if layer is None else convolution_settings(layer)
         if settings is not None:
             assert isinstance(layer, nn.Conv2d)
             start, norm, gone = node, None, []
@@ -196,7 +223,9 @@ def fuse_for_inference(network: nn.Module, dtype: torch.dtype) -> Fused:
             _fuse_normalisation(rewriter, node, layer)
         elif type(layer) is nn.Linear:
             user = rewriter.only_user(node)
-            gelu = type(rewriter.layer(user)) is nn.GELU
+            gelu = user is not None and activation_of(user, network) == "gelu"
             last = user if gelu and user is not None else node
             rewriter.replace(last, node.args, FoldedLinear(layer, gelu, dtype), [node] if gelu else [])
+        else:
+            _fuse_pixelwise(rewriter, node, layer)
     return rewriter.finish()

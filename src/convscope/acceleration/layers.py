@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from convscope import kernels
 from convscope import nn as cnn
+from convscope.errors import ShapeError
 
 __all__ = [
     "Convolution",
+    "Gelu",
     "InFloat32",
+    "LayerNormalisation",
     "Linear",
     "MaxPool",
     "Normalisation",
+    "Scaling",
     "convolution_settings",
     "pooling_settings",
     "to_input",
@@ -119,6 +123,35 @@ class Linear(nn.Module):
         return made.permute(0, 2, 3, 1)
 
 
+class Gelu(nn.Module):
+    """GELU in its exact form."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return kernels.gelu(input)
+
+
+class LayerNormalisation(nn.Module):
+    """Layer normalisation over the last axis with the activation after it: a layer's, or a call's with eps alone."""
+
+    def __init__(self, channels: int, source: nn.LayerNorm | float, activation: str) -> None:
+        super().__init__()
+        self.channels, self.source, self.activation = channels, source, activation
+
+    def forward(self, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        source = self.source
+        if isinstance(source, nn.LayerNorm):
+            weight, bias, eps = source.weight, source.bias, source.eps
+        else:
+            eps = source
+        if input.shape[-1] != self.channels:
+            raise ShapeError(
+                f"the last axis of input {tuple(input.shape)} is normalised over {self.channels} channels; "
+                "make them alike.",
+                call="layer_norm",
+            )
+        return kernels.layer_norm_act(input, weight, bias, eps, self.activation)
+
+
 class Normalisation(nn.Module):
     """Batch normalisation with the activation after it and the addition between them, where there are any."""
 
@@ -146,3 +179,14 @@ class Normalisation(nn.Module):
             layer.eps,
             self.activation,
         )
+
+
+class Scaling(nn.Module):
+    """A product; that of maps and a number for each channel of each image has gradients from one pass."""
+
+    def forward(self, one: Any, other: Any) -> Any:
+        if isinstance(one, Tensor) and isinstance(other, Tensor) and one.dtype == other.dtype:
+            for maps, scale in ((one, other), (other, one)):
+                if maps.ndim == 4 and maps.shape[2:].numel() > 1 and scale.shape == (*maps.shape[:2], 1, 1):
+                    return kernels.scale_maps(maps, scale)
+        return one * other

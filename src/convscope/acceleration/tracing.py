@@ -7,7 +7,7 @@ import operator
 import torch
 from torch import fx, nn
 
-__all__ = ["UntraceableError", "is_addition", "trace_layers"]
+__all__ = ["UntraceableError", "is_addition", "is_product", "trace_layers"]
 
 _LAYERS = ("torch.nn.", "torch.ao.", "convscope.nn.")
 
@@ -41,3 +41,11 @@ def is_addition(node: fx.Node) -> bool:
     """Return whether a node adds two maps."""
     functions = (operator.add, operator.iadd, torch.add)
     return node.op == "call_function" and node.target in functions and len(node.args) == 2 and not node.kwargs
+
+
+def is_product(node: fx.Node) -> bool:
+    """Return whether a node multiplies two results of others, not a parameter."""
+    functions = (operator.mul, torch.mul)
+    if node.op != "call_function" or node.target not in functions or len(node.args) != 2 or node.kwargs:
+        return False
+    return all(isinstance(each, fx.Node) and each.op != "get_attr" for each in node.args)

@@ -77,7 +77,7 @@ def run(
     picture = cat() if image is None else decode_image(image)
     if run is not None:
         opened = Run.open(run)
-        network, inputs = opened.network(initial=initial), opened.prepare(picture)
+        network, inputs = opened.network("initial" if initial else "latest"), opened.prepare(picture)
         shape = opened.facts.input_shape
     else:
         entry = model_entry(model or "random_filters")

@@ -14,17 +14,20 @@ from convscope import __version__
 from convscope.cli import (
     audit,
     bench,
+    data,
     demo,
     doctor,
     draw,
     explain,
     geometry,
     look,
+    lr_range,
     models,
     predict,
     runs,
     signal,
     summary,
+    sweep,
     trace,
     train,
 )
@@ -46,6 +49,8 @@ _COMMANDS = {
     "audit": audit,
     "draw": draw,
     "train": train,
+    "lr-range": lr_range,
+    "sweep": sweep,
     "eval": eval_,
     "predict": predict,
     "doctor": doctor,
@@ -64,6 +69,7 @@ app = App(
 for _name, _module in _COMMANDS.items():
     app.command(_module.run, name=_name)
 app.command(models.app)
+app.command(data.app)
 app.command(runs.app)
 
 
@@ -98,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models", "runs") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models", "data", "runs") else ""
 
 
 def _one_line(error: Exception) -> str:

@@ -9,9 +9,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convscope.data.batches import Augmentation, Batches, normalise, prepare
+    from convscope.data.augmentation import Augmentation
+    from convscope.data.batches import Batch, Batches, normalise, prepare
     from convscope.data.decode import decode_image
     from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
+    from convscope.data.fetched import FetchedDataset, fetched_dataset, is_fetched, list_fetched
+    from convscope.data.fetching import fetch_dataset
+    from convscope.data.fitted import decode_fitted
     from convscope.data.idx import load_idx_folder, read_idx
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
@@ -23,13 +27,20 @@ if TYPE_CHECKING:
 __all__ = [
     "FASHION_MNIST_CLASSES",
     "Augmentation",
+    "Batch",
     "Batches",
+    "FetchedDataset",
     "ImageSet",
     "cat",
     "cat_path",
+    "decode_fitted",
     "decode_image",
+    "fetch_dataset",
+    "fetched_dataset",
     "fit_image",
+    "is_fetched",
     "list_datasets",
+    "list_fetched",
     "load_dataset",
     "load_fashion_mnist",
     "load_idx_folder",
@@ -43,14 +54,21 @@ __all__ = [
 
 _HOME = {
     "FASHION_MNIST_CLASSES": "fashion_mnist",
-    "Augmentation": "batches",
+    "Augmentation": "augmentation",
+    "Batch": "batches",
     "Batches": "batches",
+    "FetchedDataset": "fetched",
     "ImageSet": "image_set",
     "cat": "photograph",
     "cat_path": "photograph",
+    "decode_fitted": "fitted",
     "decode_image": "decode",
+    "fetch_dataset": "fetching",
+    "fetched_dataset": "fetched",
     "fit_image": "resize",
+    "is_fetched": "fetched",
     "list_datasets": "registry",
+    "list_fetched": "fetched",
     "load_dataset": "registry",
     "load_fashion_mnist": "fashion_mnist",
     "load_idx_folder": "idx",

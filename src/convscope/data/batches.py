@@ -1,70 +1,71 @@
-"""Batches out of memory: shuffled, augmented and normalised as a pure function of seed, epoch and position."""
+"""Batches out of memory: shuffled, augmented and normalised as a pure function of seed, epoch and place."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from convscope.data.augmentation import Augmentation, draw_generator, draw_variation
 from convscope.data.image_set import ImageSet
+from convscope.data.mixing import draw_mixing
 from convscope.data.resize import check_picture, fit_image
 from convscope.errors import ShapeError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Augmentation", "Batches", "normalise", "prepare"]
+    from convscope.data.augmentation import Variation
+
+__all__ = ["Batch", "Batches", "normalise", "prepare", "to_mode"]
+
+_CHUNK_ELEMENTS = 2**20  # a few images at a time: each step finds what the one before wrote in the cache
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Say how training images are varied: mirrored left to right, and moved.
+class Batch(NamedTuple):
+    """Images ready for a network, and what is known of them.
 
-    Args:
-        horizontal_flip: mirror each image with probability 1/2.
-        crop_padding: pixels of black added to every side before a window of the old size is cut out at a
-            random place; the picture moves by up to that many pixels.
-    Raises:
-        UsageError: `crop_padding` is not an integer of at least 0.
-    Example:
-        >>> Augmentation(horizontal_flip=True, crop_padding=4)
-        Augmentation(horizontal_flip=True, crop_padding=4)
+    Shapes:
+        images (n, C, H, W) float32, in channels-last memory; labels (n,) int64;
+        index (n,) int64: each image's place in the set;
+        other_labels (n,) int64 and share (n,) float32: of mixed images, where `share` is the weight of `labels` and
+        1 - share that of `other_labels`; None of images that are not mixed
     """
 
-    horizontal_flip: bool = False
-    crop_padding: int = 0
-
-    def __post_init__(self) -> None:
-        if not _is_integer(self.crop_padding) or self.crop_padding < 0:
-            raise UsageError(
-                f"Augmentation: crop_padding must be an integer of at least 0, got {self.crop_padding!r}."
-            )
+    images: Tensor
+    labels: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    other_labels: Tensor | None = None
+    share: Tensor | None = None
 
 
 class Batches:
     """Serve an `ImageSet` as normalised batches, epoch by epoch, without worker processes.
 
-    The order is a pure function of (seed, epoch); how an image is varied, of (seed, epoch, its position in that
-    order). So any epoch can be repeated, and a run resumed in the middle of one. The global random state is
-    neither read nor changed.
+    The order is a pure function of (seed, epoch); how an image is varied, of (seed, epoch, its place in the set);
+    how a batch is mixed, of (seed, epoch, number of the batch). So any epoch can be repeated, a run resumed in the
+    middle of one, and several processes together serve what one would. The global random state is neither read
+    nor changed.
 
     Args:
+        batch_size: images of a batch, of all processes together.
         mean, std: one number per channel on the 0..1 scale; those of the training images, for the test images too.
         shuffle: a new order in each epoch; otherwise the order of the set.
         augment: None serves the images as they are.
         drop_last: leave out a last batch that is smaller than the others.
+        rank, world_size: serve one process its share of each batch: neighbours, as many as the others or one less.
     Raises:
-        UsageError: `batch_size`, `seed`, `mean` or `std` is not as above, or no batch would be left.
+        UsageError: an argument is not as above, or no batch would be left, or a batch with fewer images than
+            processes.
+        ShapeError: `augment` does not fit the images.
     Example:
         >>> images = torch.full((5, 1, 2, 2), 255, dtype=torch.uint8)
         >>> pets = ImageSet(images, torch.tensor([0, 1, 1, 0, 1]), ("cat", "dog"), "pets")
         >>> batches = Batches(pets, 2, mean=(0.5,), std=(0.5,), shuffle=False, seed=0)
-        >>> [tuple(x.shape) for x, _ in batches.epoch(0)], next(batches.epoch(0))[0].max().item()
+        >>> [tuple(batch.images.shape) for batch in batches.epoch(0)], next(batches.epoch(0)).images.max().item()
         ([(2, 1, 2, 2), (2, 1, 2, 2), (1, 1, 2, 2)], 1.0)
     """
 
@@ -79,6 +80,8 @@ class Batches:
         seed: int = 0,
         augment: Augmentation | None = None,
         drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         if not _is_integer(batch_size) or batch_size < 1:
             raise UsageError(f"Batches: batch_size must be an integer of at least 1, got {batch_size!r}.")
@@ -89,13 +92,21 @@ class Batches:
                 f"Batches: batch_size {batch_size} with drop_last leaves no batch of the {len(image_set)} images "
                 f"of {image_set.name!r}. Use batch_size <= {len(image_set)}."
             )
+        if not _is_integer(world_size) or world_size < 1:
+            raise UsageError(f"Batches: world_size must be an integer of at least 1, got {world_size!r}.")
+        if not _is_integer(rank) or not 0 <= rank < world_size:
+            raise UsageError(f"Batches: rank must be an integer from 0 to {world_size - 1}, got {rank!r}.")
         self.image_set = image_set
         self.batch_size = batch_size
         self.mean, self.std = _check_mean_std(mean, std, image_set.image_shape[0], "Batches")
         self.shuffle = shuffle
         self.seed = seed
-        self.augment = augment
+        self.augment = augment or Augmentation()
+        self.augment.check_fits(image_set.image_shape, "Batches")
         self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._check_shares()
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.image_set), self.batch_size)
@@ -103,14 +114,12 @@ class Batches:
 
     @property
     def num_images(self) -> int:
-        """The images served in one epoch."""
+        """The images served in one epoch, by all processes together."""
         return len(self) * self.batch_size if self.drop_last else len(self.image_set)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch.
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, or this process's share of each.
 
-        Shapes:
-            images (batch_size, C, H, W) float32, labels (batch_size,) int64; the last batch may be smaller
         Args:
             start: the first batch to serve; the batches before it are skipped, not computed.
         Raises:
@@ -119,8 +128,8 @@ class Batches:
             >>> images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
             >>> pets = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("cat", "dog"), "pets")
             >>> batches = Batches(pets, 1, mean=(0.5,), std=(0.5,), shuffle=True, seed=3)
-            >>> whole = [labels.item() for _, labels in batches.epoch(7)]
-            >>> [labels.item() for _, labels in batches.epoch(7, start=2)] == whole[2:]
+            >>> whole = [batch.index.item() for batch in batches.epoch(7)]
+            >>> [batch.index.item() for batch in batches.epoch(7, start=2)] == whole[2:]
             True
         """
         if not _is_integer(number) or number < 0:
@@ -130,7 +139,7 @@ class Batches:
         return self._serve(number, start)
 
     def order(self, number: int) -> Tensor:
-        """Return the positions in the image set, in the order in which that epoch serves them.
+        """Return the places in the image set, in the order in which that epoch serves them.
 
         Example:
             >>> images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
@@ -140,32 +149,68 @@ class Batches:
         """
         if not self.shuffle:
             return torch.arange(len(self.image_set))
-        return torch.randperm(len(self.image_set), generator=_generator("order", self.seed, number))
+        return torch.randperm(len(self.image_set), generator=draw_generator("order", self.seed, number))
 
-    def _serve(self, number: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.order(number)
-        flips, shifts = self._variation(number)
+    def _serve(self, number: int, start: int) -> Iterator[Batch]:
+        order, size = self.order(number), self.image_set.images.shape[2:]
+        variation = draw_variation(self.augment, self.seed, number, len(order), *size)
         for batch in range(start, len(self)):
-            here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-            index = order[here]
-            images = self.image_set.images[index]
-            if shifts is not None and self.augment is not None:
-                images = _shift(images, shifts[here], self.augment.crop_padding)
-            if flips is not None:
-                images = torch.where(flips[here, None, None, None], images.flip(3), images)
-            yield normalise(images, self.mean, self.std), self.image_set.labels[index]
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            mixing = draw_mixing(self.augment, self.seed, number, batch, len(whole), *size)
+            here = self._share(len(whole))
+            index = whole[here]
+            labels = self.image_set.labels[index]
+            if mixing is None:
+                yield Batch(self._values(index, variation).permute(0, 3, 1, 2), labels, index)
+                continue
+            mixing, others = mixing.part(here), whole[mixing.partner[here]]
+            # A partner may be in the share of another process: it is computed here too, and once.
+            needed, place = torch.cat([index, others]).unique(return_inverse=True)
+            own, other = place.split(len(index))
+            values = self._values(needed, variation)
+            mixed = values.index_select(0, own)
+            for chunk in self._chunks(len(index)):
+                mixing.part(chunk).mix(mixed[chunk], values.index_select(0, other[chunk]))
+            other_labels = self.image_set.labels[others]
+            yield Batch(mixed.permute(0, 3, 1, 2), labels, index, other_labels, mixing.share)
 
-    def _variation(self, number: int) -> tuple[Tensor | None, Tensor | None]:
-        """Draw for each position of the epoch: mirror or not (N,), and the corner of the crop (N, 2)."""
-        augment, num_images = self.augment, len(self.image_set)
-        flips = shifts = None
-        if augment is not None and augment.horizontal_flip:
-            generator = _generator("flip", self.seed, number)
-            flips = torch.randint(2, (num_images,), generator=generator).bool()
-        if augment is not None and augment.crop_padding:
-            generator = _generator("crop", self.seed, number)
-            shifts = torch.randint(2 * augment.crop_padding + 1, (num_images, 2), generator=generator)
-        return flips, shifts
+    def _values(self, index: Tensor, variation: Variation) -> Tensor:
+        """Return the images at these places of the set, varied and normalised, as (n, H, W, C)."""
+        channels, height, width = self.image_set.image_shape
+        # Whole rows at a time: a loop over the channels of each pixel alone would take ten times as long.
+        mean, std = (torch.tensor(numbers * width, dtype=torch.float32) for numbers in (self.mean, self.std))
+        values = torch.empty(len(index), height, width, channels)
+        for chunk in self._chunks(len(index)):
+            images, part = variation.vary(self.image_set.images, index[chunk]), values[chunk]
+            for channel in range(channels):  # three times as fast as all at once
+                part[..., channel].copy_(images[:, channel])
+            _normalise(part.flatten(2), mean, std)
+            variation.blank(part, index[chunk])
+        return values
+
+    def _chunks(self, num_images: int) -> Iterator[slice]:
+        step = max(1, _CHUNK_ELEMENTS // self.image_set.images[0].numel())
+        return (slice(low, min(low + step, num_images)) for low in range(0, num_images, step))
+
+    def _share(self, num_images: int) -> slice:
+        low, high = (num_images * end // self.world_size for end in (self.rank, self.rank + 1))
+        return slice(low, high)
+
+    def _check_shares(self) -> None:
+        rest = 0 if self.drop_last else len(self.image_set) % self.batch_size
+        smallest = rest or min(self.batch_size, len(self.image_set))
+        if smallest >= self.world_size:
+            return
+        where = "the last batch has" if smallest < self.batch_size else "a batch has"
+        way_out = (
+            "drop_last, or "
+            if smallest == rest and len(self) > 1 and self.batch_size >= self.world_size
+            else ""
+        )
+        raise UsageError(
+            f"Batches: {where} {smallest} image(s) for world_size {self.world_size}; each process needs one. "
+            f"Use {way_out}another batch_size or fewer processes."
+        )
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -188,7 +233,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     mean, std = _check_mean_std(mean, std, images.shape[1], "normalise")
     channel_mean = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
     channel_std = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
-    return images.to(torch.float32).div_(255).sub_(channel_mean).div_(channel_std)
+    return _normalise(images.to(torch.float32), channel_mean, channel_std)
 
 
 def prepare(
@@ -235,18 +280,9 @@ def to_mode(image: np.ndarray, mode: str) -> np.ndarray:
     return np.array(Image.fromarray(image).convert(mode))
 
 
-def _shift(images: Tensor, corners: Tensor, padding: int) -> Tensor:
-    """Cut each image at its own corner out of a copy with black borders."""
-    height, width = images.shape[2:]
-    padded = torch.nn.functional.pad(images, (padding, padding, padding, padding))
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2p+1, 2p+1, H, W), a view
-    return windows[torch.arange(len(images)), :, corners[:, 0], corners[:, 1]]
-
-
-def _generator(purpose: str, seed: int, epoch: int) -> torch.Generator:
-    """Seed by a digest, so that neighbouring seeds, epochs and purposes share nothing."""
-    digest = hashlib.blake2b(f"{purpose}:{seed}:{epoch}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+def _normalise(values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalise in place; each step rounds by itself, so the result does not depend on the layout."""
+    return values.div_(255).sub_(mean).div_(std)
 
 
 def _check_mean_std(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image as Picture
 
-__all__ = ["check_max_pixels", "decode_image"]
+__all__ = ["check_max_pixels", "decode_content", "decode_image", "jpeg_scale", "picture_content"]
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 _MAX_FILE_BYTES = 2**29
@@ -113,13 +113,33 @@ def decode_image(
 Save it as one of PNG, JPEG, GIF, WEBP, BMP, TIFF, PPM.
     """
     _check_arguments(mode, max_pixels, background)
-    data, name = _content(source)
+    data, name = picture_content(source)
+    return decode_content(data, name, mode, max_pixels, background)[0]
+
+
+def decode_content(
+    data: bytes,
+    name: str,
+    mode: str,
+    max_pixels: int,
+    background: Sequence[int] = (255, 255, 255),
+    at_least: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Decode as `decode_image` does, a JPEG at a reduced scale if `at_least` is given.
+
+    The scale is 1/2, 1/4 or 1/8, as long as both sides keep the (height, width) pixels of `at_least`; the decoder
+    then leaves out the fine part of each block instead of computing it. A side that the scale does not divide ends
+    in a pixel that the picture fills only partly: the second result is the box (left, top, right, bottom) that it
+    does fill.
+    """
     kind = _kind(data, name)
     try:
         with _pillow_warnings_off():
-            picture, layout = _open(data, name, kind, max_pixels)
+            picture, layout, filled = _open(data, name, kind, max_pixels, at_least)
             levels = _eight_bits(picture, layout, name, background)
-            return _as_array(levels, _orientation(picture), mode)
+            orientation = _orientation(picture)
+            image = _as_array(levels, orientation, mode)
+            return image, _filled_box(image, filled, orientation)
     except BadImageError:
         raise
     # Pillow's parsers raise whatever damaged bytes lead them to: OSError, SyntaxError, ValueError, IndexError ...
@@ -151,8 +171,8 @@ def _check_arguments(mode: object, max_pixels: object, background: Sequence[int]
         )
 
 
-def _content(source: object) -> tuple[bytes, str]:
-    """Return the bytes, and how messages call them."""
+def picture_content(source: object) -> tuple[bytes, str]:
+    """Return the bytes of a picture, and how messages call them."""
     if isinstance(source, bytes | bytearray | memoryview):
         data, name = bytes(source), "the picture given as bytes"
     elif isinstance(source, str | os.PathLike):
@@ -176,8 +196,13 @@ def _kind(data: bytes, name: str) -> str:
     return kind
 
 
-def _open(data: bytes, name: str, kind: str, max_pixels: int) -> tuple[Picture, str]:
-    """Read the header, refuse what is too large, then unpack the pixels of the first frame."""
+def _open(
+    data: bytes, name: str, kind: str, max_pixels: int, at_least: tuple[int, int] | None
+) -> tuple[Picture, str, tuple[float, float]]:
+    """Read the header, refuse what is too large, then unpack the pixels of the first frame.
+
+    Also returns how samples are packed in the file, and the height and width that the picture fills.
+    """
     from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
     del (
@@ -204,12 +229,30 @@ def _open(data: bytes, name: str, kind: str, max_pixels: int) -> tuple[Picture, 
     layout = _sample_layout(picture)  # Pillow forgets it when it unpacks
     if kind == "TIFF":
         _check_tiff(picture, name, max_pixels)
+    filled = (float(height), float(width))
+    if kind == "JPEG" and at_least is not None:
+        turned = (at_least[1], at_least[0]) if _orientation(picture) >= 5 else at_least
+        scale = jpeg_scale(filled, turned)
+        if scale > 1:
+            picture.draft(None, (width // scale, height // scale))
+            filled = (height / scale, width / scale)
     picture.load()
     if kind == "PNG" and _PNG_END not in data:
         raise BadImageError(
             f"decode_image: {name} is a cut off PNG file: its end mark is missing. Save or fetch it again."
         )
-    return picture, layout
+    return picture, layout, filled
+
+
+def jpeg_scale(size: tuple[float, float], at_least: tuple[int, int]) -> int:
+    """Return by how much a JPEG of that (height, width) may be reduced: 1, 2, 4 or 8.
+
+    Example:
+        >>> jpeg_scale((1200, 1600), (224, 224)), jpeg_scale((375, 500), (224, 224))
+        (4, 1)
+    """
+    room = min(size[0] // at_least[0], size[1] // at_least[1])
+    return next(scale for scale in (8, 4, 2, 1) if scale <= max(room, 1))
 
 
 def _check_tiff(picture: Picture, name: str, max_pixels: int) -> None:
@@ -307,6 +350,16 @@ def _orientation(picture: Picture) -> int:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:  # as above: any error, from bytes that do not matter to the pixels
         return 1
+
+
+def _filled_box(
+    image: np.ndarray, filled: tuple[float, float], orientation: int
+) -> tuple[float, float, float, float]:
+    """Return where the filled (height, width) of the upper left of the file lies in the turned picture."""
+    height, width = filled if orientation <= 4 else filled[::-1]
+    left = image.shape[1] - width if orientation in (2, 3, 6, 7) else 0.0
+    top = image.shape[0] - height if orientation in (3, 4, 7, 8) else 0.0
+    return left, top, left + width, top + height
 
 
 def _as_array(picture: Picture, orientation: int, mode: str) -> np.ndarray:

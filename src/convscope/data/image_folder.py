@@ -6,10 +6,10 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,11 +18,15 @@ import torch
 
 from convscope.data.decode import check_max_pixels, decode_image
 from convscope.data.image_set import ImageSet
-from convscope.data.resize import fit_image, size_pair
+from convscope.data.packed import pack_images
+from convscope.data.packing import Fitting, picture_file
+from convscope.data.resize import size_pair
 from convscope.errors import BadImageError, DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
 
 __all__ = ["IMAGE_EXTENSIONS", "check_memory", "load_image_folder"]
 
@@ -46,9 +50,13 @@ IMAGE_EXTENSIONS = frozenset(
         ".pfm",
     ]
 )
-_TEST_FOLDERS = ("test", "val", "valid", "validation")
-_TEST_FRACTION = 0.2
-_LAYOUT = "root/<class>/*.jpg, or root/train/<class>/*.jpg with root/test/<class>/*.jpg"
+_VALIDATION_FOLDERS = ("val", "valid", "validation")
+_HELD_OUT_FOLDERS = {"test": ("test", *_VALIDATION_FOLDERS), "validation": _VALIDATION_FOLDERS}
+_HELD_OUT = 0.2
+_IN_MEMORY_BYTES = 2**30
+_LAYOUT = (
+    "root/<class>/*.jpg, or root/train/<class>/*.jpg with root/val/<class>/*.jpg or root/test/<class>/*.jpg"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class _Listing:
     classes: tuple[str, ...]
     files: tuple[tuple[Path, int], ...]
     ignored: Counter[str]
+    part: str = ""  # which of the lists of files that one folder may have
+    is_drawn: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,15 +80,24 @@ def load_image_folder(
     *,
     size: int | tuple[int, int] | None = None,
     mode: Literal["RGB", "L"] = "RGB",
-    split: Literal["train", "test"] | None = None,
+    split: Literal["train", "validation", "test"] | None = None,
+    seed: int = 0,
     skip_bad: bool = False,
     max_pixels: int = 40_000_000,
+    exact: bool = False,
+    packed: bool | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
-    """Read `root/<class>/*`, or one half of `root/train/<class>/*` and `root/test/<class>/*`, into memory.
+    """Read `root/<class>/*`, or one part of `root/train/<class>/*` and `root/val/<class>/*` or `root/test/<class>/*`.
 
     Classes are the folder names, sorted; sub-folders of a class belong to it. Hidden files and files that are not
     named like a picture are passed over and counted (`ImageSet.ignored`). Symbolic links to files and to class
     folders are followed, deeper links to folders are not.
+
+    A set of up to 1 GiB is decoded into memory. A larger one is decoded once into a file below the cache folder,
+    by several processes, and read from there as memory-mapped images; that file serves every later call until a
+    picture is added, removed or changed (`ImageSet.images` is an ordinary tensor in both cases, of the same pixels).
 
     Shapes:
         images (N, 3, H, W) for "RGB", (N, 1, H, W) for "L"
@@ -86,14 +105,22 @@ def load_image_folder(
         size: every picture is brought to it by `fit_image`. None keeps the pictures as they are, which must
             then have one size.
         mode: colour or grey.
-        split: "train" or "test". The test half is `test/`, or else `val/`. Without a `train/` folder a fixed
-            fifth of each class, chosen by file name, is the test half. None reads everything, or `train/`.
+        split: "train"; "validation", which is `val/`; or "test", which is `test/` or else `val/`. Without a `train/`
+            folder about a fifth of each class, at least one picture, is held out of "train" and is both others. None
+            reads everything, or `train/`.
+        seed: of the fifth that is held out. Each file is drawn by a digest of the seed and its name below `root`, so
+            files that are added leave the others where they are.
         skip_bad: leave out files that cannot be decoded, and list them in `ImageSet.skipped`.
         max_pixels: pictures with more are refused.
+        exact: decode JPEGs in full before shrinking them to `size`; see `decode_fitted` for the difference.
+        packed: True reads through the file also what would fit into memory, False never does. It needs a `size`.
+        workers: processes that decode into the file; by default one for each core.
+        progress: called while the file is made, with how many pictures are decoded and how many there are.
     Raises:
         UsageError: there is no such folder, or an argument is not as above.
         DataError: no class folder, one class only, a class without pictures, files that cannot be decoded,
             sizes that differ, or more pixels than the memory of this machine holds.
+        OutputError: the file of decoded pictures cannot be written, or there is no room for it.
     Example:
         >>> load_image_folder("/nowhere", size=64)
         Traceback (most recent call last):
@@ -102,22 +129,30 @@ def load_image_folder(
     """
     if mode not in ("RGB", "L"):
         raise UsageError(f"load_image_folder: mode must be 'RGB' or 'L', got {mode!r}.")
-    if split not in ("train", "test", None):
-        raise UsageError(f"load_image_folder: split must be 'train', 'test' or None, got {split!r}.")
+    if split not in ("train", "validation", "test", None):
+        raise UsageError(
+            f"load_image_folder: split must be 'train', 'validation', 'test' or None, got {split!r}."
+        )
     check_max_pixels(max_pixels, "load_image_folder")
     pair = None if size is None else size_pair(size, "load_image_folder")
+    _check_packing(seed, packed, pair, workers)
     root = Path(root)
-    listing = _list_split(root, split)
+    listing = _list_split(root, split, seed)
     _check_listing(listing, root)
-    images, kept, skipped = _decode_all(listing, root, pair, mode, skip_bad, max_pixels)
-    labels = torch.tensor([listing.files[index][1] for index in kept])
+    fitting = None if pair is None else Fitting(pair, mode, exact, max_pixels)
+    if fitting is not None and _is_packed(packed, len(listing.files) * fitting.num_bytes):
+        num_workers = workers or len(os.sched_getaffinity(0))
+        images, kept, bad = _from_pack(listing, root, fitting, num_workers, progress)
+    else:
+        images, kept, bad = _decode_all(listing, root, fitting, mode, max_pixels)
+    _check_bad(listing, kept, bad, root, skip_bad)
     return ImageSet(
-        torch.from_numpy(images),
-        labels,
+        images,
+        torch.tensor([listing.files[index][1] for index in kept]),
         listing.classes,
-        _readable(root.resolve().name),
+        _readable(root.resolve().name) + (f" ({listing.part})" if listing.is_drawn else ""),
         ignored=listing.ignored.total(),
-        skipped=skipped,
+        skipped=tuple(_readable(str(path.relative_to(root))) for path, _ in bad),
     )
 
 
@@ -135,7 +170,22 @@ def check_memory(num_images: int, channels: int, height: int, width: int, call: 
         )
 
 
-def _list_split(root: Path, split: str | None) -> _Listing:
+def _check_packing(seed: object, packed: object, size: tuple[int, int] | None, workers: int | None) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"load_image_folder: seed must be an integer, got {seed!r}.")
+    if packed not in (True, False, None):
+        raise UsageError(f"load_image_folder: packed must be True, False or None, got {packed!r}.")
+    if packed and size is None:
+        raise UsageError("load_image_folder: packed=True needs images of one size. Give size=N.")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise UsageError(f"load_image_folder: workers must be an integer of at least 1, got {workers!r}.")
+
+
+def _is_packed(packed: bool | None, num_bytes: int) -> bool:
+    return num_bytes > _IN_MEMORY_BYTES if packed is None else packed
+
+
+def _list_split(root: Path, split: str | None, seed: int) -> _Listing:
     if not root.exists():
         raise UsageError(f"load_image_folder: no such folder: {str(root)!r}. Check the path.")
     if not root.is_dir():
@@ -145,23 +195,26 @@ def _list_split(root: Path, split: str | None) -> _Listing:
     # A folder of trains and buses has a class "train": only one with folders inside is a training half.
     if not (root / "train").is_dir() or not _class_folders(root / "train")[0]:
         everything = _list_classes(root)
-        return everything if split is None else _cut(everything, split)
-    train = _list_classes(root / "train")
-    if split != "test":
+        return everything if split is None else _cut(everything, root, split, seed)
+    train = replace(_list_classes(root / "train"), part="train")
+    if split in (None, "train"):
         return train
-    for name in _TEST_FOLDERS:
+    for name in _HELD_OUT_FOLDERS[split]:
         if (root / name).is_dir():
-            test = _list_classes(root / name)
-            if test.classes != train.classes:
-                odd = sorted(set(test.classes) ^ set(train.classes))
+            held_out = replace(_list_classes(root / name), part=name)
+            if held_out.classes != train.classes:
+                odd = sorted(set(held_out.classes) ^ set(train.classes))
                 raise DataError(
                     f"load_image_folder: the classes of {str(root / name)!r} and of its train/ differ: "
                     f"{_names(odd)} in one of them only. Give both the same class folders."
                 )
-            return test
-    raise DataError(
-        f"load_image_folder: {str(root)!r} has train/ but neither test/ nor val/. Add one of them."
-    )
+            return held_out
+    if split == "test":
+        raise DataError(
+            f"load_image_folder: {str(root)!r} has train/ but neither test/ nor val/. Add one of them."
+        )
+    way_out = "Add it, or use split='test'." if (root / "test").is_dir() else "Add it."
+    raise DataError(f"load_image_folder: {str(root)!r} has train/ but no val/. {way_out}")
 
 
 def _list_classes(root: Path) -> _Listing:
@@ -190,7 +243,7 @@ def _class_folders(root: Path) -> tuple[list[Path], list[str]]:
     folders, others = [], []
     with _scan(root) as entries:
         for entry in entries:
-            if not entry.name.startswith(".") and entry.is_dir():
+            if not entry.name.startswith(".") and _is_folder(entry):
                 folders.append(Path(entry.path))
             else:
                 others.append(entry.name)
@@ -205,10 +258,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
         hidden = entry.name.startswith(".")
         if entry.is_dir(follow_symlinks=False) and not hidden:
             yield from _walk(Path(entry.path))
-        elif hidden or entry.is_dir():  # a link to a folder may lead back up: count it, do not follow it
+        elif hidden or _is_folder(entry):  # a link to a folder may lead back up: count it, do not follow it
             yield Path(entry.path), False
         else:
             yield Path(entry.path), Path(entry.name).suffix.lower() in IMAGE_EXTENSIONS
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _scan(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
@@ -220,21 +280,28 @@ def _scan(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         ) from error
 
 
-def _cut(everything: _Listing, split: str) -> _Listing:
-    """Split every class by the digests of its file names: the same files each time, on every machine."""
+def _cut(everything: _Listing, root: Path, split: str, seed: int) -> _Listing:
+    """Hold out the files of each class whose digest is in the lowest fifth; at least one, and not all of them."""
     files = []
     for label, name in enumerate(everything.classes):
-        paths = [path for path, of_class in everything.files if of_class == label]
-        if len(paths) == 1:
+        drawn = {path: _draw(path, root, seed) for path, of_class in everything.files if of_class == label}
+        if len(drawn) == 1:
             raise DataError(
                 f"load_image_folder: class {name!r} has 1 image; a training and a test half need at least 2. "
                 "Add images, or give train/ and test/ folders."
             )
-        ranked = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path.name)).digest())
-        num_test = max(1, round(_TEST_FRACTION * len(paths))) if paths else 0
-        chosen = set(ranked[:num_test] if split == "test" else ranked[num_test:])
-        files += [(path, label) for path in paths if path in chosen]
-    return _Listing(everything.classes, tuple(files), everything.ignored)
+        lowest, highest = min(drawn.values(), default=0.0), max(drawn.values(), default=0.0)
+        limit = min(max(_HELD_OUT, np.nextafter(lowest, 1)), highest)
+        files += [(path, label) for path, draw in drawn.items() if (draw < limit) == (split != "train")]
+    part = f"{'without the' if split == 'train' else 'the'} held-out fifth, seed {seed}"
+    return _Listing(everything.classes, tuple(files), everything.ignored, part, is_drawn=True)
+
+
+def _draw(path: Path, root: Path, seed: int) -> float:
+    """Return a number in 0 .. 1 that depends on nothing but the seed and the name below the root."""
+    name = os.fsencode(path.relative_to(root)).replace(os.sep.encode(), b"/")
+    digest = hashlib.sha256(f"{seed}:".encode() + name).digest()
+    return int.from_bytes(digest[:6]) / 2**48
 
 
 def _check_listing(listing: _Listing, root: Path) -> None:
@@ -261,26 +328,35 @@ def _check_listing(listing: _Listing, root: Path) -> None:
         )
 
 
-def _decode_all(
+def _from_pack(
     listing: _Listing,
     root: Path,
-    size: tuple[int, int] | None,
-    mode: Literal["RGB", "L"],
-    skip_bad: bool,
-    max_pixels: int,
-) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
-    """Decode into one array (N, C, H, W); also return which files are in it and which are not."""
+    fitting: Fitting,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Tensor, Sequence[int], list[tuple[Path, str]]]:
+    files = [picture_file(root, os.fspath(path.relative_to(root)), label) for path, label in listing.files]
+    packed = pack_images(
+        root, listing.part, files, fitting, workers=workers, call="load_image_folder", progress=progress
+    )
+    return packed.images, packed.kept, [(listing.files[at][0], reason) for at, reason in packed.broken]
+
+
+def _decode_all(
+    listing: _Listing, root: Path, fitting: Fitting | None, mode: Literal["RGB", "L"], max_pixels: int
+) -> tuple[Tensor, Sequence[int], list[tuple[Path, str]]]:
+    """Decode into one tensor (N, C, H, W); also return which files are in it, and which are not and why."""
     channels = 3 if mode == "RGB" else 1
-    images: np.ndarray | None = None
+    images = np.empty((0, channels, 1, 1), np.uint8)
     kept: list[int] = []
     bad: list[tuple[Path, str]] = []
-    for index, decoded in enumerate(_decoded(listing, size, mode, max_pixels)):
+    for index, decoded in enumerate(_decoded(listing, fitting, mode, max_pixels)):
         path = listing.files[index][0]
         if isinstance(decoded, str):
             bad.append((path, decoded))
             continue
         height, width = decoded.shape[:2]
-        if images is None:
+        if not kept:
             check_memory(len(listing.files), channels, height, width, "load_image_folder")
             images = np.empty((len(listing.files), channels, height, width), np.uint8)
         if images.shape[2:] != (height, width):
@@ -291,27 +367,21 @@ def _decode_all(
             )
         images[len(kept)] = decoded.reshape(height, width, channels).transpose(2, 0, 1)
         kept.append(index)
-    if bad and not skip_bad:
-        raise DataError(
-            f"load_image_folder: {len(bad)} of {len(listing.files)} images of {str(root)!r} cannot be used; the "
-            f"first: {bad[0][1]} Remove them, or leave them out with skip_bad=True."
-        )
-    _check_what_is_left(listing, kept, len(bad), root)
-    assert images is not None
-    return images[: len(kept)], kept, tuple(_readable(str(path.relative_to(root))) for path, _ in bad)
+    return torch.from_numpy(images[: len(kept)]), kept, bad
 
 
 def _decoded(
-    listing: _Listing, size: tuple[int, int] | None, mode: Literal["RGB", "L"], max_pixels: int
+    listing: _Listing, fitting: Fitting | None, mode: Literal["RGB", "L"], max_pixels: int
 ) -> Iterable[np.ndarray | str]:
     """Yield each picture, or the reason why there is none, in the order of the listing."""
 
     def decode(file: tuple[Path, int]) -> np.ndarray | str:
         try:
-            image = decode_image(file[0], mode, max_pixels=max_pixels)
+            if fitting is None:
+                return decode_image(file[0], mode, max_pixels=max_pixels)
+            return fitting.decode(file[0])
         except (BadImageError, UsageError) as error:  # UsageError: a link to nowhere, or a file just deleted
             return str(error)
-        return image if size is None else fit_image(image, size)
 
     num_threads = os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
@@ -320,12 +390,19 @@ def _decoded(
             yield from pool.map(decode, listing.files[start : start + 16 * num_threads])
 
 
-def _check_what_is_left(listing: _Listing, kept: list[int], num_bad: int, root: Path) -> None:
+def _check_bad(
+    listing: _Listing, kept: Sequence[int], bad: Sequence[tuple[Path, str]], root: Path, skip_bad: bool
+) -> None:
+    if bad and not skip_bad:
+        raise DataError(
+            f"load_image_folder: {len(bad)} of {len(listing.files)} images of {str(root)!r} cannot be used; the "
+            f"first: {bad[0][1]} Remove them, or leave them out with skip_bad=True."
+        )
     left = Counter(listing.files[index][1] for index in kept)
     empty = [name for label, name in enumerate(listing.classes) if not left[label]]
     if empty:
         raise DataError(
-            f"load_image_folder: without the {num_bad} images that cannot be decoded, {len(empty)} of "
+            f"load_image_folder: without the {len(bad)} images that cannot be decoded, {len(empty)} of "
             f"{len(listing.classes)} classes of {str(root)!r} are empty: {_names(empty)}. Add images."
         )
 

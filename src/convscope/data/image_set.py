@@ -13,6 +13,8 @@ from convscope.errors import DataError, ShapeError, UsageError
 
 __all__ = ["ImageSet"]
 
+_IMAGES_AT_ONCE = 1024
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
@@ -215,9 +217,13 @@ class ImageSet:
             ((0.5,), (0.5,))
         """
         levels = torch.arange(256, dtype=torch.float64) / 255
+        counts = torch.zeros(self.image_shape[0], 256, dtype=torch.int64)
+        for part in self.images.split(_IMAGES_AT_ONCE):  # a set may be larger than memory
+            for channel, planes in enumerate(part.unbind(1)):
+                counts[channel] += torch.bincount(planes.reshape(-1), minlength=256)
         means, stds = [], []
-        for channel in self.images.unbind(1):
-            weights = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
+        for count in counts:
+            weights = count.double() / count.sum()
             mean = weights @ levels
             means.append(float(mean))
             stds.append(float(torch.sqrt(weights @ (levels - mean) ** 2)))

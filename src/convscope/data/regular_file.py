@@ -36,7 +36,9 @@ def read_regular_file(
         with open(descriptor, "rb") as stream:
             status = os.fstat(descriptor)
             _check_kind(status.st_mode, name, call, failure)
-            data = b"" if status.st_size > max_bytes else stream.read(max_bytes + 1)
+            data = b"" if status.st_size > max_bytes else stream.read(status.st_size + 1)
+            if len(data) > status.st_size:  # it grew, or is of a kind that tells no size
+                data += stream.read(max_bytes + 1 - len(data))
             num_bytes = max(status.st_size, len(data))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{call}: no such file: {name}. Check the path.") from error

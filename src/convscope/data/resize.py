@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from convscope.errors import UsageError
@@ -9,7 +10,10 @@ from convscope.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["fit_image", "size_pair"]
+__all__ = ["RESIZE_RULE", "fit_box", "fit_box_quickly", "fit_image", "size_pair"]
+
+RESIZE_RULE = 1  # to be raised when `fit_image` changes its pixels: kept caches are then made anew
+_NEAR_ENOUGH = 0.03  # pixels of the result
 
 
 def size_pair(size: int | tuple[int, int], call: str) -> tuple[int, int]:
@@ -52,19 +56,74 @@ def fit_image(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
         >>> fit_image(np.zeros((300, 451, 3), np.uint8), 224).shape
         (224, 224, 3)
     """
+    pair = size_pair(size, "fit_image")
+    check_picture(image, "fit_image")
+    return fit_box(image, pair, (0.0, 0.0, image.shape[1], image.shape[0]))
+
+
+def fit_box(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """Do the work of `fit_image` on the box (left, top, right, bottom) of the array that a picture fills."""
     from PIL import Image
 
-    height, width = size_pair(size, "fit_image")
-    check_picture(image, "fit_image")
-    old_height, old_width = image.shape[:2]
-    if (old_height, old_width) == (height, width):
+    height, width = size
+    if box == (0, 0, width, height) == (0, 0, image.shape[1], image.shape[0]):
         return image
-    shrink = min(old_height / height, old_width / width)  # source pixels per result pixel, both axes
+    part = _centre(box, size)[0]
+    return _writable(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=part))
+
+
+def fit_box_quickly(
+    image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> np.ndarray:
+    """Do the work of `fit_box` by torch, in a third of the time, to within about a level.
+
+    Its resizing starts at whole pixels only. So some more pixels than wanted are computed, on the left and at the
+    top, such that the first that is kept lies where it should to within a few hundredths of a pixel. Where no number
+    of them does that, `fit_box` does the work.
+    """
+    import numpy as np
+    import torch
+
+    height, width = size
+    (left, top, _, _), shrink = _centre(box, size)
+    more_x, first_x, off_x = _whole_start(left, shrink)
+    more_y, first_y, off_y = _whole_start(top, shrink)
+    pixels = np.atleast_3d(image)[first_y:, first_x:]
+    new_height, new_width = height + more_y, width + more_x
+    # torch takes an axis whose number of pixels does not change for one that is not resized at all.
+    if max(off_x, off_y) > _NEAR_ENOUGH or pixels.shape[0] == new_height or pixels.shape[1] == new_width:
+        return fit_box(image, size, box)
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    resized = torch.ops.aten._upsample_bilinear2d_aa(
+        planes, (new_height, new_width), False, 1 / shrink, 1 / shrink
+    )
+    kept = resized[0, :, more_y:, more_x:].permute(1, 2, 0).numpy()
+    return kept[:, :, 0] if image.ndim == 2 else kept
+
+
+def _centre(
+    box: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[tuple[float, float, float, float], float]:
+    """Return the part of the box with the proportions of `size`, and how many of its pixels make one of the result."""
+    old_left, old_top, old_right, old_bottom = box
+    old_height, old_width = old_bottom - old_top, old_right - old_left
+    height, width = size
+    shrink = min(old_height / height, old_width / width)  # the same along both axes
     left = max(0.0, (old_width - shrink * width) / 2)
     top = max(0.0, (old_height - shrink * height) / 2)
-    box = (left, top, old_width - left, old_height - top)
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return _writable(resized)
+    return (old_left + left, old_top + top, old_right - left, old_bottom - top), shrink
+
+
+@functools.lru_cache(1024)  # the pictures of a folder have few sizes
+def _whole_start(start: float, shrink: float) -> tuple[int, int, float]:
+    """Return how many result pixels before `start` begin nearly at a whole source pixel, which, and how far off."""
+    best = (0, round(start), abs(start - round(start)) / shrink)
+    for more in range(1, int(start / shrink) + 1):
+        if best[2] < _NEAR_ENOUGH:
+            break
+        place = start - more * shrink
+        best = min(best, (more, round(place), abs(place - round(place)) / shrink), key=lambda found: found[2])
+    return best
 
 
 def check_picture(image: object, call: str) -> None:

@@ -6,7 +6,7 @@ devices) goes to PyTorch's operators, with equal results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,29 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convscope.errors import ShapeError, UnknownNameError
+from convscope.kernels.activations import ACTIVATION_GRADIENTS, ACTIVATION_NUMBERS, ACTIVATIONS
 from convscope.kernels.layouts import channels_last, empty_maps, error_of, pointer
 from convscope.kernels.library import Library, declare, element_type
 from convscope.kernels.registry import Comparison, family, native_for
 
-__all__ = ["ACTIVATIONS", "batch_norm_act"]
+__all__ = ["batch_norm_act"]
 
-# In the order of their numbers in csrc/functions.h.
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "silu": F.silu,
-    "hardswish": F.hardswish,
-}
-# The gradient of each, from that of its result and its argument.
-_BACK: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "none": lambda grad, _: grad,
-    "relu": lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0),
-    "relu6": lambda grad, x: torch.ops.aten.hardtanh_backward(grad, x, 0, 6),
-    "silu": torch.ops.aten.silu_backward,
-    "hardswish": torch.ops.aten.hardswish_backward,
-}
-_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 _SLOPE_FROM_OUTPUT = ("relu", "relu6")  # where the output tells which gradients pass
 
 declare("batch_norm_forward", "iiilldpppppppi")
@@ -100,20 +84,11 @@ Forward = tuple[Tensor, Tensor, Tensor]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
-def _compute(
-    input: Tensor,
-    residual: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    eps: float,
-    activation: str,
-) -> Forward:
+def _compute(input: Tensor, residual: Tensor | None, *rest: Any) -> Forward:
     library = native_for("batch_norm", input, residual)
     if library is None or not input.numel():
-        return _fallback(input, residual, weight, bias, mean, variance, eps, activation)
-    return forward(library, input, residual, weight, bias, mean, variance, eps, activation)
+        return _fallback(input, residual, *rest)
+    return forward(library, input, residual, *rest)
 
 
 def forward(
@@ -139,7 +114,7 @@ def forward(
     output = empty_maps(input, input.shape)
     library.batch_norm_forward(
         element_type(input),
-        _NUMBERS[activation],
+        ACTIVATION_NUMBERS[activation],
         mean is None,
         input.numel() // channels,
         channels,
@@ -181,18 +156,12 @@ def _fallback(
 
 
 def _gradients(
-    grad: Tensor,
-    input: Tensor,
-    residual: Tensor | None,
-    output: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    *rest: Any,
+    grad: Tensor, input: Tensor, residual: Tensor | None, output: Tensor | None, *rest: Any
 ) -> Gradients:
     library = native_for("batch_norm", input, grad, residual, output)
     if library is None or not input.numel():
-        return _fallback_gradients(grad, input, residual, output, weight, bias, *rest)
-    return backward(library, grad, input, residual, output, weight, bias, *rest)
+        return _fallback_gradients(grad, input, residual, output, *rest)
+    return backward(library, grad, input, residual, output, *rest)
 
 
 def backward(
@@ -228,7 +197,7 @@ def backward(
     )
     library.batch_norm_backward(
         element_type(input),
-        _NUMBERS[activation],
+        ACTIVATION_NUMBERS[activation],
         training,
         input.numel() // channels,
         channels,
@@ -265,7 +234,7 @@ def _fallback_gradients(
     if output is None:
         output = F.batch_norm(input, mean, variance, weight, bias, False, 0.0, eps)
         output = output if residual is None else output + residual
-    grad = _BACK[activation](grad, output)
+    grad = ACTIVATION_GRADIENTS[activation](grad, output)
     found = torch.ops.aten.native_batch_norm_backward(
         grad, input, weight, mean, variance, mean, inverse, training, eps, [wanted[0], wanted[2], wanted[3]]
     )

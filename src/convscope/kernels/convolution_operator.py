@@ -19,6 +19,7 @@ __all__ = [
     "define_convolution",
     "define_operator",
     "native_passes",
+    "native_weight_gradient",
 ]
 
 _LIBRARY = torch.library.Library("convscope", "FRAGMENT")
@@ -28,6 +29,7 @@ Takes = Callable[..., bool]  # input, weight, stride, padding, dilation, groups
 Forward = Callable[[Library, Tensor, Tensor, Tensor | None, Settings], Tensor]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 Backward = Callable[[Library, Tensor, Tensor, Tensor, Settings, Sequence[bool]], Gradients]
+WeightGradient = Callable[[Library, Tensor, Tensor, Tensor, Settings], Tensor]
 
 
 def define_convolution(
@@ -56,11 +58,16 @@ def define_convolution(
     return define_operator(name, compute, gradients)
 
 
-def native_passes(family: str) -> tuple[Forward, Backward]:
-    """Return forward and backward of a family that has one C function for each pass, named as in `declare` below."""
-    declare(f"{family}_forward", "pipppp")
-    declare(f"{family}_backward_input", "pippp")
-    declare(f"{family}_backward_weight", "pippp")
+def native_passes(family: str, typed: bool = True) -> tuple[Forward, Backward]:
+    """Return forward and backward of a family that has one C function for each pass, named as in `declare` below.
+
+    Args:
+        typed: whether the functions take the number of the tensors' type; if not, they are of float32.
+    """
+    kind = "i" if typed else ""
+    declare(f"{family}_forward", f"p{kind}pppp")
+    declare(f"{family}_backward_input", f"p{kind}ppp")
+    weight_gradient = native_weight_gradient(family, typed)
 
     def forward(
         library: Library, input: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings
@@ -69,7 +76,7 @@ def native_passes(family: str) -> tuple[Forward, Backward]:
         input, weight = channels_last(input), weight.contiguous()
         output = empty_maps(input, shape)
         addresses = map(pointer, (input, weight, bias, output))
-        getattr(library, f"{family}_forward")(call, element_type(input), *addresses)
+        getattr(library, f"{family}_forward")(call, *_kind(input, typed), *addresses)
         return output
 
     def backward(
@@ -80,20 +87,36 @@ def native_passes(family: str) -> tuple[Forward, Backward]:
         settings: Settings,
         wanted: Sequence[bool],
     ) -> Gradients:
-        call, _ = convolution_of(input, weight, settings)
-        grad, weight, kind = channels_last(grad), weight.contiguous(), element_type(input)
-        grad_input = grad_weight = None
+        grad, grad_input = channels_last(grad), None
         if wanted[0]:
-            grad_input = empty_maps(input, input.shape)
+            call, _ = convolution_of(input, weight, settings)
+            weight, grad_input = weight.contiguous(), empty_maps(input, input.shape)
             addresses = map(pointer, (grad, weight, grad_input))
-            getattr(library, f"{family}_backward_input")(call, kind, *addresses)
-        if wanted[1]:
-            input, grad_weight = channels_last(input), torch.empty_like(weight)
-            addresses = map(pointer, (input, grad, grad_weight))
-            getattr(library, f"{family}_backward_weight")(call, kind, *addresses)
+            getattr(library, f"{family}_backward_input")(call, *_kind(input, typed), *addresses)
+        grad_weight = weight_gradient(library, grad, input, weight, settings) if wanted[1] else None
         return grad_input, grad_weight, grad.sum((0, 2, 3)) if wanted[2] else None
 
     return forward, backward
+
+
+def native_weight_gradient(family: str, typed: bool = True) -> WeightGradient:
+    """Return the weight's gradient by a family's C function, from library, grad, input, weight and settings."""
+    name = f"{family}_backward_weight"
+    declare(name, f"p{'i' if typed else ''}ppp")
+
+    def weight_gradient(
+        library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings
+    ) -> Tensor:
+        call, _ = convolution_of(input, weight, settings)
+        input, grad, grad_weight = channels_last(input), channels_last(grad), weight.new_empty(weight.shape)
+        getattr(library, name)(call, *_kind(input, typed), *map(pointer, (input, grad, grad_weight)))
+        return grad_weight
+
+    return weight_gradient
+
+
+def _kind(tensor: Tensor, typed: bool) -> tuple[int, ...]:
+    return (element_type(tensor),) if typed else ()
 
 
 def define_operator(

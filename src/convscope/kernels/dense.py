@@ -8,14 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from convscope.kernels.cases import Case
-from convscope.kernels.convolution_operator import Gradients, check_convolution
-from convscope.kernels.layouts import channels_last, pointer
-from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
+from convscope.kernels.convolution_operator import Gradients, check_convolution, native_weight_gradient
+from convscope.kernels.library import Library, Pair, Settings
 from convscope.kernels.registry import Comparison, family
 
 __all__ = ["backward", "takes"]
 
-declare("dense_backward_weight", "pippp")
+_weight_gradient = native_weight_gradient("dense")
 
 
 def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
@@ -32,12 +31,7 @@ def backward(
     library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings, wanted: Sequence[bool]
 ) -> Gradients:
     """Return the weight's gradient; the others are PyTorch's."""
-    call, _ = convolution_of(input, weight, settings)
-    input, grad, grad_weight = channels_last(input), channels_last(grad), weight.new_empty(weight.shape)
-    library.dense_backward_weight(
-        call, element_type(input), pointer(input), pointer(grad), pointer(grad_weight)
-    )
-    return None, grad_weight, None
+    return None, _weight_gradient(library, grad, input, weight, settings), None
 
 
 # (batch, channels, height, width), kernel, stride, padding, dilation, groups, output channels

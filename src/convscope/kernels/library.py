@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 import sysconfig
 from collections.abc import Sequence
@@ -57,6 +58,11 @@ class Library:
     def lanes(self) -> int:
         """Floats in a vector, `kLanes` of csrc/vector.h."""
         return {"baseline": 4, "avx2": 8}.get(self.instruction_set or "baseline", 16)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """What tells this build from any other: of what was measured or tested with it."""
+        return "none" if self.path is None else hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
 
     def __getattr__(self, name: str) -> Any:
         """Return a kernel's function by its name without the prefix."""

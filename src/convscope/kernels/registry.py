@@ -7,7 +7,6 @@ runs it; the verdict is kept on disk for this processor, torch and library. A fa
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -124,9 +123,7 @@ def _examine(name: str, library: Library) -> Verdict:
 
 
 def _record(library: Library) -> Path:
-    assert library.path is not None
-    digest = hashlib.sha256(library.path.read_bytes()).hexdigest()[:16]
-    return cache_folder("kernels") / f"{processor().key}-torch-{torch.__version__}-{digest}.json"
+    return cache_folder("kernels") / f"{processor().key}-torch-{torch.__version__}-{library.digest}.json"
 
 
 def _read(path: Path) -> dict[str, Verdict]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from convscope.kernels import dense, depthwise, grouped, stem, winograd
+from convscope.kernels.allocation import apart
 from convscope.kernels.cases import PASSES, Case, Operands
 from convscope.kernels.convolution_operator import Gradients, define_operator
 from convscope.kernels.layouts import channels_last, empty_maps
@@ -190,9 +191,14 @@ def _backward(grad: Tensor, input: Tensor, weight: Tensor, *rest: Any) -> Gradie
     operands = Operands(input, weight, None, grad, tuple(settings))  # pyright: ignore[reportArgumentType]
     return (
         _pass("backward_input", operands) if wanted[0] else None,
-        _pass("backward_weight", operands) if wanted[1] else None,
+        _weight_gradient(operands) if wanted[1] else None,
         grad.sum((0, 2, 3)) if wanted[2] else None,
     )
+
+
+def _weight_gradient(operands: Operands) -> Tensor:
+    with apart():
+        return _pass("backward_weight", operands)
 
 
 conv2d = define_operator("conv2d", _forward, _backward)

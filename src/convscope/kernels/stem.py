@@ -12,16 +12,20 @@ import torch
 from torch import Tensor
 
 from convscope.kernels.cases import Case
-from convscope.kernels.convolution_operator import check_convolution, define_convolution
-from convscope.kernels.layouts import channels_last, pointer
-from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, element_type
+from convscope.kernels.convolution_operator import (
+    Gradients,
+    check_convolution,
+    define_convolution,
+    native_weight_gradient,
+)
+from convscope.kernels.layouts import channels_last
+from convscope.kernels.library import Library, Pair, Settings
 from convscope.kernels.registry import Comparison, family
 
 __all__ = ["stem_conv2d"]
 
 
-declare("stem_backward_weight", "pippp")
-
+_weight_gradient = native_weight_gradient("stem")
 _MOST_CHANNELS = 4
 
 
@@ -49,22 +53,17 @@ def forward(
 
 def backward(
     library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> Gradients:
     """Return those gradients of input, weight and bias that are wanted; that of the input is PyTorch's."""
-    call, _ = convolution_of(input, weight, settings)
     grad, input = channels_last(grad), channels_last(input)
-    grad_input = grad_weight = None
+    grad_input = None
     if wanted[0]:
         stride, padding, dilation, groups = settings
         grad_input, _, _ = torch.ops.aten.convolution_backward(
             grad, input, weight, None, stride, padding, dilation, False, (0, 0), groups, [True, False, False]
         )
         grad_input = channels_last(grad_input)
-    if wanted[1]:
-        grad_weight = weight.new_empty(weight.shape)
-        library.stem_backward_weight(
-            call, element_type(input), pointer(input), pointer(grad), pointer(grad_weight)
-        )
+    grad_weight = _weight_gradient(library, grad, input, weight, settings) if wanted[1] else None
     return grad_input, grad_weight, grad.sum((0, 2, 3)) if wanted[2] else None
 
 

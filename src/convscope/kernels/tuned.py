@@ -1,4 +1,4 @@
-"""The routes that were measured on this machine, kept in a file a processor and torch version."""
+"""The routes that were measured on this machine, kept in a file a processor, torch version and build of the kernels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from convscope.download import cache_folder
 from convscope.files import make_folder, write_json
 from convscope.kernels.cases import Case
 from convscope.kernels.cpu import processor
+from convscope.kernels.library import load
 
 __all__ = ["keep", "path", "tuned"]
 
 
 def path() -> Path:
     """Return where the answers for this machine are kept."""
-    return cache_folder("kernels") / f"routes-{processor().key}-torch-{torch.__version__}.json"
+    name = f"routes-{processor().key}-torch-{torch.__version__}-{load().digest}.json"
+    return cache_folder("kernels") / name
 
 
 @functools.cache

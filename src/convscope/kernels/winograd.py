@@ -6,23 +6,18 @@ sum's (docs/kernels.md). Float32 only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convscope.kernels.cases import Case
-from convscope.kernels.convolution_operator import Gradients, check_convolution
-from convscope.kernels.layouts import channels_last, empty_maps, pointer
-from convscope.kernels.library import Library, Pair, Settings, convolution_of, declare, load
+from convscope.kernels.convolution_operator import check_convolution, native_passes
+from convscope.kernels.library import Library, Pair, load
 from convscope.kernels.registry import Comparison, family
 
 __all__ = ["backward", "forward", "takes"]
-
-declare("winograd_forward", "ppppp")
-declare("winograd_backward_input", "pppp")
-declare("winograd_backward_weight", "pppp")
 
 
 def takes(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
@@ -41,31 +36,7 @@ def worth(case: Case) -> bool:
     return tiles >= 48 and min(channels, case.weight[0]) >= 16
 
 
-def forward(
-    library: Library, input: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings
-) -> Tensor:
-    """Return the convolution's output, channels-last."""
-    call, shape = convolution_of(input, weight, settings)
-    input, weight = channels_last(input), weight.contiguous()
-    output = empty_maps(input, shape)
-    library.winograd_forward(call, pointer(input), pointer(weight), pointer(bias), pointer(output))
-    return output
-
-
-def backward(
-    library: Library, grad: Tensor, input: Tensor, weight: Tensor, settings: Settings, wanted: Sequence[bool]
-) -> Gradients:
-    """Return those gradients of input and weight that are wanted."""
-    call, _ = convolution_of(input, weight, settings)
-    grad, weight = channels_last(grad), weight.contiguous()
-    grad_input = grad_weight = None
-    if wanted[0]:
-        grad_input = empty_maps(input, input.shape)
-        library.winograd_backward_input(call, pointer(grad), pointer(weight), pointer(grad_input))
-    if wanted[1]:
-        input, grad_weight = channels_last(input), torch.empty_like(weight)
-        library.winograd_backward_weight(call, pointer(input), pointer(grad), pointer(grad_weight))
-    return grad_input, grad_weight, None
+forward, backward = native_passes("winograd", typed=False)
 
 
 # (batch, channels, height, width), kernel, stride, padding, dilation, groups, output channels

@@ -8,15 +8,18 @@ from convscope.errors import printable
 from convscope.experiments import Tour
 from convscope.inspection import ConfusionMatrix, FeatureMaps, FilterBank, Mistake
 from convscope.signal import Slide
-from convscope.training import Evaluation, Prediction, Run
+from convscope.training import Evaluation, Prediction, RangeTest, Run
+from convscope.training.sweep import Sweep
 
 __all__ = [
     "evaluation_text",
     "planes_text",
     "prediction_text",
     "predictions_text",
+    "range_test_text",
     "run_text",
     "signal_text",
+    "sweep_text",
     "table",
     "tour_text",
 ]
@@ -74,10 +77,50 @@ def tour_text(tour: Tour) -> str:
 def run_text(run: Run) -> str:
     """Return one line on a finished run."""
     last = run.metrics[-1]
+    tested = f"; test accuracy {last['test_acc@1']:.2%}" if "test_acc@1" in last else ""
     return (
         f"{run.recipe.model} on {printable(run.recipe.data)}: accuracy {last['acc@1']:.2%} after {len(run.metrics)} "
-        f"epochs; the run is in {run.path}"
+        f"epochs{tested}; the run is in {run.path}"
     )
+
+
+def range_test_text(found: RangeTest) -> str:
+    """Return the loss at a dozen of the rates, the suggested rate, and where the loss grew away."""
+    count = len(found.lrs)
+    chosen = sorted({round(at * (count - 1) / 11) for at in range(12)}) if count else []
+    rows = [(f"{found.lrs[at]:.2e}", f"{found.losses[at]:.4f}", f"{found.smoothed[at]:.4f}") for at in chosen]
+    end = (
+        "the loss never grew away"
+        if found.diverged is None
+        else f"the loss grew away at {found.diverged:.2g}"
+    )
+    return "\n".join(
+        (
+            table(("learning rate", "loss", "smoothed"), rows),
+            "",
+            f"steepest fall at {found.suggested:.2g}, a good highest rate; {end}",
+        )
+    )
+
+
+def sweep_text(found: Sweep) -> str:
+    """Return the trials of a sweep, the best first."""
+    names = list(found.trials[0].changes) if found.trials else []
+    rows = [
+        (
+            str(trial.path.name),
+            *(
+                f"{trial.changes[name]:.4g}"
+                if isinstance(trial.changes[name], float)
+                else str(trial.changes[name])
+                for name in names
+            ),
+            "failed" if trial.accuracy is None else f"{trial.accuracy:.2%}",
+        )
+        for trial in found.trials
+    ]
+    failures = [f"{trial.path.name}: {printable(trial.error)}" for trial in found.trials if trial.error]
+    return "\n".join((table(("trial", *names, "accuracy"), rows), *failures))
 
 
 def evaluation_text(evaluation: Evaluation, matrix: ConfusionMatrix, wrong: Sequence[Mistake]) -> str:

@@ -5,6 +5,7 @@ from convscope.training.evaluation import Evaluation, evaluate
 from convscope.training.facts import DataFacts, build_network
 from convscope.training.loop import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.prediction import Prediction, decoded, predict
+from convscope.training.range_test import RangeTest, lr_range_test
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import list_recipes, named_recipe
 from convscope.training.review import Film, Review, review
@@ -24,6 +25,7 @@ __all__ = [
     "Listener",
     "Planes",
     "Prediction",
+    "RangeTest",
     "Recipe",
     "Review",
     "Run",
@@ -42,6 +44,7 @@ __all__ = [
     "is_first_process",
     "list_recipes",
     "list_runs",
+    "lr_range_test",
     "named_recipe",
     "predict",
     "review",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def loss_of(recipe: Recipe) -> Loss:
         tensor(1.1269)
     """
 
-    def single(scores: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    def single(scores: Tensor, labels: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
         if recipe.loss == "hinge":
             return multiclass_hinge_loss(scores, labels, reduction=reduction)
         smoothing = recipe.label_smoothing

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convscope.acceleration import accelerate
-from convscope.data import Batch, Batches, ImageSet
+from convscope.data import Batch, ImageSet
 from convscope.data.augmentation import draw_generator
 from convscope.errors import NonFiniteLossError, OutputError, RunError
 from convscope.files import write_json, write_text
@@ -26,11 +26,10 @@ from convscope.training.averaging import WeightAverage
 from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
 from convscope.training.environment import environment
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
-from convscope.training.facts import DataFacts
 from convscope.training.freezing import Freezing
 from convscope.training.metrics import JsonLines
 from convscope.training.optimizers import Optimizers
-from convscope.training.recipe import Recipe
+from convscope.training.preparation import Preparation
 from convscope.training.recipe_file import recipe_text
 from convscope.training.snapshots import save_snapshot
 from convscope.training.speed import images_per_second_limit
@@ -111,24 +110,14 @@ class Clock:
 
 
 class Training:
-    """One training in its locked folder.
-
-    Args:
-        held_out: measured after epochs; `test`, where given, once in the end.
-    """
+    """One training in its locked folder."""
 
     def __init__(
-        self,
-        recipe: Recipe,
-        facts: DataFacts,
-        network: nn.Module,
-        path: Path,
-        head: tuple[str, ...],
-        listener: Listener | None,
-        clock: Clock,
-        team: Team,
+        self, prepared: Preparation, path: Path, listener: Listener | None, clock: Clock, team: Team
     ) -> None:
-        self.recipe, self.facts, self.path, self.team = recipe, facts, path, team
+        recipe, network, head = prepared.recipe, prepared.network, prepared.head
+        self.recipe, self.facts, self.path, self.team = recipe, prepared.facts, path, team
+        self.batches, self.held_out, self.test = prepared.batches, prepared.held_out, prepared.test
         # Channels last: a step of the small VGG takes a fifth less time on the CPUs measured.
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.freezing = Freezing(recipe, network, head)
@@ -138,7 +127,7 @@ class Training:
         if recipe.accelerate:
             accelerate(self.network, recipe.precision)
         with clock.of("preparation"):
-            self.limit = images_per_second_limit(network, facts.input_shape) if team.writes else None
+            self.limit = images_per_second_limit(network, self.facts.input_shape) if team.writes else None
         self.loss = loss_of(recipe)
         self.checkpoints = Checkpoints(path, recipe.keep_checkpoints)
         self.at = Position()
@@ -147,9 +136,8 @@ class Training:
         self.unsaved: OutputError | None = None  # why the last save failed
         self.stopping = 0  # the signal that asked the team to stop
 
-    def fit(self, batches: Batches, held_out: ImageSet, test: ImageSet | None, *, resume: bool) -> None:
+    def fit(self, *, resume: bool) -> None:
         """Train to the end, saving on the way; `resume` goes on from the newest checkpoint that is whole."""
-        self.batches, self.held_out, self.test = batches, held_out, test
         if resume:
             self._take_up()
         else:

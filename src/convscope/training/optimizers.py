@@ -54,8 +54,12 @@ class Optimizers:
             rest: list[dict[str, Any]] = [
                 {"params": group, "lr_scale": scale} for group, scale in scales[1:] if group
             ]
-            muon = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
-            self._all = [torch.optim.Muon(flat, lr=recipe.lr, **muon)] if weights else []
+            self._all = []
+            if weights:
+                muon = torch.optim.Muon(
+                    flat, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+                )
+                self._all.append(muon)
             if rest:
                 self._all.append(_sgd(rest, recipe))
         else:

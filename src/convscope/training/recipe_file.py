@@ -117,7 +117,7 @@ def named_recipe(name: str) -> Recipe:
 
 
 def _toml(value: object) -> str:
-    """Return a plain value as TOML; its strings, numbers and lists are those of JSON, but for the names of tables."""
+    """Return a plain value as TOML; its strings and whole numbers are those of JSON."""
     if isinstance(value, Mapping):
         return (
             "{" + ", ".join(f"{_toml_key(str(name))} = {_toml(each)}" for name, each in value.items()) + "}"
@@ -130,7 +130,7 @@ def _toml(value: object) -> str:
         raise UsageError(
             f"recipe_text: {value!r} cannot stand in a recipe; use numbers, words, lists and tables."
         )
-    return json.dumps(value)
+    return repr(value) if type(value) is float else json.dumps(value)
 
 
 def _toml_key(name: str) -> str:

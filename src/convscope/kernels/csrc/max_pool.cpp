@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "channels.h"
 #include "threads.h"
 #include "written.h"
 
@@ -100,14 +101,6 @@ void for_pixels(const Pooling& p, const Links& rows, const Links& columns, int64
   });
 }
 
-// Calls body(channel, lanes) for all vectors of channels; `lanes` is a constant but for the last.
-template <class Body>
-inline void for_channels(int64_t channels, Body&& body) {
-  int64_t c = 0;
-  for (; c + kLanes <= channels; c += kLanes) body(c, std::integral_constant<int, kLanes>());
-  if (c < channels) body(c, int(channels - c));
-}
-
 template <class T>
 void forward(const Pooling& p, const T* input, T* output, uint8_t* taps) {
   const int64_t channels = p.channels, in_image = p.in_size[0] * p.in_size[1] * channels;
@@ -115,7 +108,7 @@ void forward(const Pooling& p, const T* input, T* output, uint8_t* taps) {
   for_pixels(p, link(p, 0, true), link(p, 1, true), p.in_size[1], [&](int64_t pixel, const auto& places, int64_t image) {
     const Place* const first = places.data();
     const Place* const last = first + places.size();
-    for_channels(channels, [&](int64_t c, auto lanes) {
+    for_channels(0, channels, [&](int64_t c, auto lanes) {
       const T* from = input + image * in_image + c;
       Vector best = broadcast(-__builtin_inff());
       Mask winner = Mask{} + (first < last ? first->tap : 0);
@@ -139,7 +132,7 @@ void backward(const Pooling& p, const T* grad, const uint8_t* taps, T* grad_inpu
              [&](int64_t pixel, const auto& places, int64_t image) {
     const Place* const first = places.data();
     const Place* const last = first + places.size();
-    for_channels(channels, [&](int64_t c, auto lanes) {
+    for_channels(0, channels, [&](int64_t c, auto lanes) {
       const int64_t from = image * out_image + c;
       Vector sum{};
       for (const Place* place = first; place < last; ++place) {
