@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from convscope.acceleration import accelerate, acceleration_of
 from convscope.data import ImageSet
 from convscope.errors import OutputError, RunError
 from convscope.inspection import feature_maps, filters
@@ -92,3 +93,17 @@ def test_damage_is_told(folder, quick, tmp_path):
     place.write_bytes(place.read_bytes()[:-100])
     with pytest.raises(RunError, match=r"epoch-001\.safetensors' cannot be read"):
         run.snapshots()
+
+
+def test_an_accelerated_network_shows_the_same_maps(tmp_path):
+    images, network = drawn_images(3, 32), create_model("small_vgg", num_classes=2, in_channels=3).eval()
+    save_snapshot(tmp_path, 0, network, images, facts_of(images))
+    accelerate(network, "bf16")
+    with torch.no_grad():
+        before = network(torch.zeros(2, 3, 32, 32))
+        save_snapshot(tmp_path, 1, network, images, facts_of(images))
+        assert torch.equal(network(torch.zeros(2, 3, 32, 32)), before)
+    assert acceleration_of(network) is not None
+    plain, fast = read_snapshots(tmp_path)
+    for one, other in zip(plain.maps, fast.maps, strict=True):
+        assert torch.allclose(one.values, other.values, atol=0.02 * float(one.values.abs().max()))

@@ -8,7 +8,6 @@ Values are kept as int8 with one scale a tensor, so that a file stays below 200 
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from convscope.acceleration import decelerate
 from convscope.data import ImageSet, prepare
 from convscope.display import Shown
 from convscope.errors import RunError
@@ -79,16 +77,15 @@ class Snapshot(Shown):
 def save_snapshot(path: Path, epoch: int, network: nn.Module, images: ImageSet, facts: DataFacts) -> None:
     """Write how the network looks now into its run folder.
 
-    The network is copied and left as it is; nothing random is drawn.
+    The network is left as it is; nothing random is drawn.
 
     Args:
         images: held out; the first one's maps are kept.
     Raises:
         OutputError: the file cannot be written.
     Cost:
-        A copy of the weights and one forward pass of one image.
+        One forward pass of one image.
     """
-    plain = decelerate(copy.deepcopy(network))
     picture = images.picture(_IMAGE)
     channels, height, width = facts.input_shape
     inputs = prepare(picture, facts.mean, facts.std, channels=channels, size=(height, width))
@@ -102,16 +99,18 @@ def save_snapshot(path: Path, epoch: int, network: nn.Module, images: ImageSet, 
         tensors[key] = (values / scale).round().to(torch.int8).contiguous()
         layers[key] = {"layer": layer, "total": total, "scale": scale}
 
-    known = filter_layers(plain)
+    known = filter_layers(network)
     if known:
-        bank = filters(plain, known[0], image_shape=facts.input_shape)
+        bank = filters(network, known[0], image_shape=facts.input_shape)
         some = bank[:_FILTERS, :3]
         least = max(1, _FILTER_VALUES // some[0].numel())
         keep("filters", known[0], some[:least], len(bank))
-    modules = dict(plain.named_modules())
+    modules = dict(network.named_modules())
     convolutions = [name for name in known if modules[name].weight.dim() == 4]  # type: ignore[union-attr]
     seen: set[str] = set()
-    for number, entry in enumerate(feature_maps(plain, inputs, _spread(convolutions))):
+    # Hooks make a network that is accelerated run its own forward, in float32.
+    maps = feature_maps(network, inputs, _spread(convolutions)) if convolutions else ()
+    for number, entry in enumerate(maps):
         if entry.layer not in seen and entry.values.dim() == 4:
             seen.add(entry.layer)
             planes = _at_most(entry.planes[:_CHANNELS].float(), _SIDE)
