@@ -22,6 +22,7 @@ def runs(tmp_path_factory):
         (root / name / file).write_text(text)
     shutil.copytree(root / "short", root / "list")
     (root / "list" / "metrics.jsonl").write_text("[1]\n5\n[2]\n")
+    shutil.copytree(root / "short", root / "deeper" / "long" / "inside")  # a run holds no other
     (root / "nothing").mkdir()
     (root / "evil\x1b[31m").mkdir()
     (root / "evil\x1b[31m" / "recipe.toml").write_text("epochs = 'many'")
