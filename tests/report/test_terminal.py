@@ -2,10 +2,11 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from convscope.errors import printable
-from convscope.report.progress import training_progress
+from convscope.report.progress import progress_table, training_progress
 from convscope.report.terminal import table
 from convscope.training import EpochDone, StepDone
 
@@ -18,7 +19,7 @@ ROW = {
     "seconds": 3.0,
     "images_per_second": 4000.0,
 }
-STEP = StepDone(1, 2, 3, 10, 0.5, 0.8, 0.1, 4000.0)
+STEP = StepDone(1, 2, 3, 10, 0.5, 0.8, 0.1, 4000.0, 0.25, 75.0)
 
 
 def test_columns_line_up():
@@ -43,11 +44,26 @@ def test_plain_lines_when_not_a_terminal():
     )
 
 
-def test_a_bar_in_a_terminal():
+def test_a_live_table_in_a_terminal():
     output = io.StringIO()
     with training_progress(Console(file=output, width=120, force_terminal=True, highlight=False)) as listener:
         listener("cnn", STEP)
         listener("cnn", EpochDone(1, 2, ROW))
     assert "\x1b[" in output.getvalue()
-    assert "loss 0.500 acc 80.0%" in output.getvalue()
+    for shown in ("1/2", "3/10", "0.500", "80.0%", "1.0e-01", "4,000", "25%", "1:15"):
+        assert shown in output.getvalue()
     assert "test loss 0.4000 acc 85.00%" in output.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_of_the_table_is_cut(width):
+    output = io.StringIO()
+    console = Console(file=output, width=width)
+    console.print(
+        progress_table(
+            {"small_vgg": StepDone(12, 20, 391, 391, 0.5, 0.8, 3e-5, 14_000.0, 0.25, 7275.0)}, width
+        )
+    )
+    assert "…" not in output.getvalue()
+    assert "images/s of limit" in output.getvalue()
+    assert "2:01:15" in output.getvalue()

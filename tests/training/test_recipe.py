@@ -76,7 +76,7 @@ def test_every_field_has_a_flag():
     fields = {field.name for field in dataclasses.fields(Recipe)}
     flags = set(inspect.signature(command.run).parameters)
     assert fields - flags == {"model_options"}
-    assert flags - fields == {"recipe", "model_option", "output", "resume", "json"}
+    assert flags - fields == {"recipe", "model_option", "output", "resume", "report", "tensorboard", "json"}
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_a_run_folder_and_what_it_says(folder, quick, tmp_path):
         "environment.json",
         "metrics.jsonl",
         "recipe.toml",
+        "snapshots",
         "state.json",
         "times.jsonl",
         "weights-initial.safetensors",

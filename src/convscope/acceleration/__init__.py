@@ -9,7 +9,7 @@ from convscope.acceleration.accelerated import (
 )
 from convscope.acceleration.comparison import Comparison, Contest, TunedRoute, Variant, compare
 from convscope.acceleration.diagnosis import ConvolutionTime, Diagnosis, NetworkDiagnosis, diagnose
-from convscope.acceleration.limits import Limits, measure_limits
+from convscope.acceleration.limits import Limits, measure_limits, measure_product_flops
 from convscope.acceleration.machine import Machine, describe_machine
 from convscope.acceleration.onednn import OneDnnCall, onednn_calls, onednn_log
 from convscope.acceleration.precision import Precision
@@ -38,6 +38,7 @@ __all__ = [
     "diagnose",
     "keep_memory",
     "measure_limits",
+    "measure_product_flops",
     "onednn_calls",
     "onednn_log",
     "prepare_process",

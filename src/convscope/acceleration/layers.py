@@ -118,7 +118,7 @@ class _LargeLinear(torch.autograd.Function):
         return nn.functional.linear(input, weight, bias)
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # pyright: ignore[reportArgumentType]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
         grad = grads[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from convscope import kernels
 from convscope.errors import UsageError
 
-__all__ = ["Limits", "measure_limits"]
+__all__ = ["Limits", "measure_limits", "measure_product_flops"]
 
 _SIDES = (1024, 1536, 2048)  # of the matrices
 _COPIED_AT_LEAST = 256 * 2**20
@@ -66,16 +66,26 @@ def measure_limits(bf16: bool | None = None, rounds: int = 3) -> Limits:
         bf16 = kernels.processor().native_bf16
     with torch.no_grad():
         return Limits(
-            _product_flops(torch.float32, rounds),
-            _product_flops(torch.bfloat16, rounds) if bf16 else None,
+            measure_product_flops(torch.float32, rounds),
+            measure_product_flops(torch.bfloat16, rounds) if bf16 else None,
             _copied_bytes(rounds),
             torch.get_num_threads(),
         )
 
 
-def _product_flops(dtype: torch.dtype, rounds: int) -> float:
+def measure_product_flops(dtype: torch.dtype, rounds: int = 3, sides: Sequence[int] = _SIDES) -> float:
+    """Return the floating-point operations a second of the fastest product of square matrices, with torch's threads.
+
+    Args:
+        sides: of the matrices.
+    Cost:
+        2 * side**3 operations a product, `rounds` + 1 products of each.
+    Example:
+        >>> measure_product_flops(torch.float32, rounds=1, sides=(64,)) > 1e6
+        True
+    """
     best = 0.0
-    for side in _SIDES:
+    for side in sides:
         left = torch.randn(side, side).to(dtype)
         right, made = torch.randn(side, side).to(dtype), torch.empty(side, side, dtype=dtype)
         seconds = least_seconds(lambda a=left, b=right, c=made: torch.mm(a, b, out=c), rounds)

@@ -13,6 +13,7 @@ def run(
     *,
     data: str | None = None,
     output: Path | None = None,
+    report: Path | None = None,
     accelerate: bool = True,
     json: bool = False,
 ) -> None:
@@ -26,6 +27,9 @@ def run(
         Another data set with the same classes.
     output
         Folder for confusion.png and mistakes.png.
+    report
+        HTML file for the run's report: curves, the images behind each cell of the confusion matrix, calibration,
+        filters and maps over the epochs.
     accelerate
         Run the network fused and by the fastest routes of this CPU.
     json
@@ -61,3 +65,7 @@ def run(
             write_png(draw_confusion(matrix), output / "confusion.png"),
             write_png(draw_mistakes(images, wrong[:40]), output / "mistakes.png"),
         )
+    if report is not None:
+        from convscope.report.run_report import write_run_report
+
+        say_written(write_run_report(opened, report, images, result))

@@ -24,6 +24,7 @@ from convscope.cli import (
     lr_range,
     models,
     predict,
+    runs,
     signal,
     summary,
     sweep,
@@ -69,6 +70,7 @@ for _name, _module in _COMMANDS.items():
     app.command(_module.run, name=_name)
 app.command(models.app)
 app.command(data.app)
+app.command(runs.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models", "data") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in (*_COMMANDS, "models", "data", "runs") else ""
 
 
 def _one_line(error: Exception) -> str:

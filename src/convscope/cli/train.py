@@ -6,7 +6,7 @@ import tomllib
 from functools import partial
 from pathlib import Path
 
-from convscope.cli.output import console, print_json
+from convscope.cli.output import console, print_json, say_written
 from convscope.errors import UsageError
 
 
@@ -56,6 +56,8 @@ def run(
     precision: str | None = None,
     output: Path | None = None,
     resume: Path | None = None,
+    report: bool = True,
+    tensorboard: bool = False,
     json: bool = False,
 ) -> None:
     """Train a network on the packaged images, a fetched data set or a folder of yours; leaves a run folder.
@@ -130,15 +132,19 @@ def run(
         The run folder to make; by default runs/ and the model's name.
     resume
         A run folder to go on with, with its own recipe.
+    report
+        Write report.html into the run folder in the end.
+    tensorboard
+        Also write the figures for TensorBoard, into tensorboard/ in the run folder.
     json
         Print the run as JSON.
     """
     given = dict(locals())
-    for name in ("recipe", "model_option", "output", "resume", "json"):
+    for name in ("recipe", "model_option", "output", "resume", "report", "tensorboard", "json"):
         del given[name]
     from convscope.report.progress import training_progress
     from convscope.report.terminal import run_text
-    from convscope.training import Recipe, Run, named_recipe, train
+    from convscope.training import Recipe, Run, is_first_process, named_recipe, train
 
     changes = {name: value for name, value in given.items() if value is not None}
     if model_option:
@@ -158,12 +164,17 @@ def run(
             None if resume else chosen,
             output=folder,
             resume=resume is not None,
+            tensorboard=tensorboard,
             listener=partial(listener, chosen.model),
         )
     if json:
         print_json(finished.to_dict())
     else:
         print(run_text(finished))
+    if report and is_first_process():
+        from convscope.report.run_report import REPORT, write_run_report
+
+        say_written(write_run_report(finished, finished.path / REPORT))
 
 
 def _options(pairs: list[str]) -> dict[str, object]:

@@ -2,8 +2,16 @@
 
 from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
 from convscope.inspection.audit import Audit, Finding, audit
-from convscope.inspection.confusion import ConfusionMatrix, Mistake, confusion_matrix, mistakes
-from convscope.inspection.display import OnOneScale, min_max_image, on_one_scale
+from convscope.inspection.calibration import Calibration, CalibrationBin, calibration
+from convscope.inspection.confusion import (
+    ConfusionMatrix,
+    Mistake,
+    Unsure,
+    confusion_matrix,
+    mistakes,
+    most_unsure,
+)
+from convscope.inspection.display import OnOneScale, common_limit, min_max_image, on_one_scale
 from convscope.inspection.explanation import Explanation, explain
 from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
 from convscope.inspection.features import FeatureInfo, FeatureNetwork, features_only
@@ -12,6 +20,8 @@ from convscope.inspection.summary import Summary, SummaryRow, summary
 
 __all__ = [
     "Audit",
+    "Calibration",
+    "CalibrationBin",
     "ChannelSum",
     "ConfusionMatrix",
     "ConvolutionValue",
@@ -25,7 +35,10 @@ __all__ = [
     "OnOneScale",
     "Summary",
     "SummaryRow",
+    "Unsure",
     "audit",
+    "calibration",
+    "common_limit",
     "confusion_matrix",
     "explain",
     "explain_convolution",
@@ -37,6 +50,7 @@ __all__ = [
     "layer_names",
     "min_max_image",
     "mistakes",
+    "most_unsure",
     "on_one_scale",
     "summary",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from convscope.display import Shown
 from convscope.errors import ShapeError
 
-__all__ = ["ConfusionMatrix", "Mistake", "confusion_matrix", "mistakes"]
+__all__ = ["ConfusionMatrix", "Mistake", "Unsure", "confusion_matrix", "mistakes", "most_unsure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,4 +124,52 @@ def mistakes(
     return tuple(
         Mistake(i, classes[int(labels[i])], classes[int(predictions[i])], float(confidences[i]))
         for i in order.tolist()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """One image between two classes: its index in the set, what it is, the two likeliest classes.
+
+    Attributes:
+        margin: by how much the probability of `predicted` exceeds that of `runner_up`.
+    """
+
+    index: int
+    true: str
+    predicted: str
+    runner_up: str
+    margin: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the image's facts as plain values for JSON."""
+        return asdict(self)
+
+
+def most_unsure(
+    labels: Tensor,
+    predictions: Tensor,
+    runners_up: Tensor,
+    margins: Tensor,
+    classes: Sequence[str],
+    count: int | None = None,
+) -> tuple[Unsure, ...]:
+    """Return the images whose two likeliest classes are nearest to each other, the smallest margin first.
+
+    Shapes:
+        labels, predictions, runners_up (N,) int64; margins (N,)
+    Example:
+        >>> labels, said, second = torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1, 1])
+        >>> most_unsure(labels, said, second, torch.tensor([0.5, 0.25]), ("cat", "dog"), 1)
+        (Unsure(index=1, true='dog', predicted='cat', runner_up='dog', margin=0.25),)
+    """
+    return tuple(
+        Unsure(
+            i,
+            classes[int(labels[i])],
+            classes[int(predictions[i])],
+            classes[int(runners_up[i])],
+            float(margins[i]),
+        )
+        for i in margins.argsort(stable=True)[:count].tolist()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from convscope.errors import ShapeError
 
-__all__ = ["OnOneScale", "min_max_image", "on_one_scale", "tensor_facts"]
+__all__ = ["OnOneScale", "common_limit", "min_max_image", "on_one_scale", "tensor_facts"]
 
 
 def min_max_image(maps: Tensor) -> np.ndarray:
@@ -47,7 +48,7 @@ def tensor_facts(layer: str, kind: str, values: Tensor) -> dict[str, object]:
     return facts
 
 
-_SHARE = 0.99  # of the values of both tensors that the common range holds
+_SHARE = 0.99  # of the values of all tensors that the common range holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,17 @@ def on_one_scale(name: str, before: Tensor, after: Tensor) -> OnOneScale:
             f"{name}: {tuple(before.shape)} before and {tuple(after.shape)} after cannot be laid side by side.",
             call="on_one_scale",
         )
-    magnitudes = torch.cat([before.flatten(), after.flatten()]).abs().sort().values
-    high = float(magnitudes[math.ceil(_SHARE * (len(magnitudes) - 1))])
+    high = common_limit([before, after])
     return OnOneScale(name, before, after, -high, high)
+
+
+def common_limit(tensors: Sequence[Tensor]) -> float:
+    """Return the magnitude that 99 % of the values of all tensors together do not exceed.
+
+    Example:
+        >>> import torch
+        >>> common_limit([torch.tensor([-1.0, 3.0]), torch.tensor([2.0])])
+        3.0
+    """
+    magnitudes = torch.cat([each.flatten() for each in tensors]).abs().sort().values
+    return float(magnitudes[math.ceil(_SHARE * (len(magnitudes) - 1))])

@@ -10,30 +10,37 @@ from dataclasses import dataclass, field
 __all__ = ["Page"]
 
 _STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1b2733; background: #f5f7f9; margin: 0; }
+:root { color-scheme: light dark; --ink: #1b2733; --faint: #51606d; --ground: #f5f7f9; --paper: #fff;
+  --rule: #dde3e8; --link: #1f5f9e; --code: #f2f5f7; --blue: #2f6fb0; --teal: #1f9e89; --orange: #d9622b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e3e8ed; --faint: #9fabb6; --ground: #12181e; --paper: #1b232b;
+  --rule: #34404b; --link: #7db4ea; --code: #232d36; --blue: #6aa5e0; --teal: #43bfa8; --orange: #ee8a57; } }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 64px; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 4px; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 0 0 8px; }
-section { background: #fff; border: 1px solid #dde3e8; border-radius: 8px; padding: 20px 24px; margin: 20px 0; }
+h3 { font-size: 1.05rem; margin: 18px 0 6px; }
+section { background: var(--paper); border: 1px solid var(--rule); border-radius: 8px; padding: 20px 24px;
+  margin: 20px 0; }
 nav a { margin-right: 14px; white-space: nowrap; }
-a { color: #1f5f9e; }
+a { color: var(--link); }
 img { display: block; max-width: 100%; height: auto; margin: 12px auto; }
 figure { margin: 0; overflow-x: auto; }
-figcaption { color: #51606d; font-size: 0.9rem; }
-pre { background: #f2f5f7; border-radius: 6px; padding: 12px 14px; white-space: pre-wrap;
+figcaption { color: var(--faint); font-size: 0.9rem; }
+pre { background: var(--code); border-radius: 6px; padding: 12px 14px; white-space: pre-wrap;
   font-size: 0.85rem; }
 table { border-collapse: collapse; margin: 10px 0; }
-th, td { text-align: right; padding: 5px 14px 5px 0; border-bottom: 1px solid #e4e9ed; }
+th, td { text-align: right; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child { text-align: left; }
-.lead { color: #51606d; }
+.lead { color: var(--faint); }
 """.strip()
 
 
 @dataclass
 class Page:
-    """A report under construction; every text put into it is escaped.
+    """A report under construction; every text put into it is escaped, but for `markup`.
 
+    Args:
+        style: further rules of CSS.
     Example:
         >>> page = Page("A <report>", "what it is about")
         >>> page.section("numbers", "Numbers")
@@ -45,6 +52,7 @@ class Page:
 
     title: str
     lead: str = ""
+    style: str = ""
     _sections: list[tuple[str, str, list[str]]] = field(default_factory=list, repr=False)
 
     def section(self, anchor: str, heading: str) -> None:
@@ -53,6 +61,14 @@ class Page:
 
     def _add(self, block: str) -> None:
         self._sections[-1][2].append(block)
+
+    def markup(self, block: str) -> None:
+        """Add HTML whose texts are escaped already."""
+        self._add(block)
+
+    def heading(self, text: str) -> None:
+        """Add a heading within the section."""
+        self._add(f"<h3>{html.escape(text)}</h3>")
 
     def paragraph(self, text: str) -> None:
         """Add a paragraph."""
@@ -93,7 +109,7 @@ class Page:
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{html.escape(self.title)}</title>\n<style>{_STYLE}</style></head>\n"
+            f"<title>{html.escape(self.title)}</title>\n<style>{_STYLE}{self.style}</style></head>\n"
             f'<body><main><h1>{html.escape(self.title)}</h1><p class="lead">{html.escape(self.lead)}</p>\n'
             f"<nav>{links}</nav>\n{sections}</main></body></html>\n"
         )

@@ -267,13 +267,16 @@ def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) 
 
 
 def draw_learning(runs: Sequence[tuple[str, Run]]) -> Figure:
-    """Draw test accuracy and training loss of some runs, epoch by epoch."""
+    """Draw test accuracy and training loss of some runs, epoch by epoch; what was not measured has no point."""
     figure = new_figure(PAGE_WIDTH, 3.4)
     accuracy, loss = figure.subplots(1, 2)
-    for (name, run), color in zip(runs, (ORANGE, TEAL, BLUE, GREY), strict=False):
-        epochs = [row["epoch"] for row in run.metrics]
-        accuracy.plot(epochs, [row["acc@1"] for row in run.metrics], "o-", color=color, label=name, ms=4)
-        loss.plot(epochs, [row["train_loss"] for row in run.metrics], "o-", color=color, label=name, ms=4)
+    for number, (name, run) in enumerate(runs):
+        color = (ORANGE, TEAL, BLUE, GREY)[number % 4]
+        style = ("o-", "s--", "^:", "d-.")[number // 4 % 4]
+        for axes, key in ((accuracy, "acc@1"), (loss, "train_loss")):
+            points = [(row["epoch"], row[key]) for row in run.metrics if key in row]
+            epochs, values = zip(*points, strict=True) if points else ((), ())
+            axes.plot(epochs, values, style, color=color, label=plain(name), ms=4)
     for axes, title in (
         (accuracy, "accuracy on the test images"),
         (loss, "mean loss on the training images"),

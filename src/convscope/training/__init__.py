@@ -8,31 +8,45 @@ from convscope.training.prediction import Prediction, decoded, predict
 from convscope.training.range_test import RangeTest, lr_range_test
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import list_recipes, named_recipe
+from convscope.training.review import Film, Review, review
 from convscope.training.run import Run
+from convscope.training.runs import RunComparison, RunSummary, compare_runs, list_runs
+from convscope.training.snapshots import Planes, Snapshot
 from convscope.training.starting import train
 from convscope.training.stopping import TrainingInterrupted
+from convscope.training.team import is_first_process
 
 __all__ = [
     "DataFacts",
     "EpochDone",
     "Evaluation",
     "Event",
+    "Film",
     "Listener",
+    "Planes",
     "Prediction",
     "RangeTest",
     "Recipe",
+    "Review",
     "Run",
+    "RunComparison",
+    "RunSummary",
+    "Snapshot",
     "StepDone",
     "TrainingInterrupted",
     "Warned",
     "build_network",
+    "compare_runs",
     "cpu_name",
     "decoded",
     "environment",
     "evaluate",
+    "is_first_process",
     "list_recipes",
+    "list_runs",
     "lr_range_test",
     "named_recipe",
     "predict",
+    "review",
     "train",
 ]

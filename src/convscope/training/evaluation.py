@@ -60,7 +60,8 @@ class Evaluation(Shown):
     """What a network said of each image of a set.
 
     Shapes:
-        predictions (N,) int64; confidences (N,) float32, the softmax of the predicted class; labels (N,) int64
+        predictions (N,) int64; confidences (N,) float32, the softmax of the predicted class; labels (N,) int64;
+        runners_up (N,) int64, the second likeliest classes; margins (N,) float32, by how much they are less likely
     Attributes:
         accuracy: share of right predictions, 0 to 1.
         loss: mean of the loss over the images.
@@ -72,6 +73,8 @@ class Evaluation(Shown):
     confidences: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    runners_up: Tensor
+    margins: Tensor
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures, without the single predictions, as plain values for JSON."""
@@ -133,9 +136,18 @@ def evaluate(
             total += float(loss(output, labels)) * len(labels)
     probabilities = torch.cat(scores).softmax(dim=1)
     confidences, predictions = probabilities.max(dim=1)
+    others = probabilities.scatter(1, predictions[:, None], -1.0)  # the class itself comes last
+    second, runners_up = others.max(dim=1)
     right = int((predictions == images.labels).sum())
     return Evaluation(
-        right / len(images), total / len(images), predictions, confidences, images.labels, images.classes
+        right / len(images),
+        total / len(images),
+        predictions,
+        confidences,
+        images.labels,
+        images.classes,
+        runners_up,
+        confidences - second.clamp(min=0),
     )
 
 

@@ -24,7 +24,9 @@ __all__ = [
     "LOCK",
     "METRICS",
     "RECIPE",
+    "SNAPSHOTS",
     "STATE",
+    "TENSORBOARD",
     "TIMES",
     "VERSION",
     "check_free_space",
@@ -38,6 +40,7 @@ __all__ = [
 VERSION = 1  # of the folder's layout
 RECIPE, STATE, ENVIRONMENT = "recipe.toml", "state.json", "environment.json"
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
+SNAPSHOTS, TENSORBOARD = "snapshots", "tensorboard"
 INITIAL_WEIGHTS = "weights-initial.safetensors"
 LOCK = ".lock"
 _FILES = (RECIPE, STATE, ENVIRONMENT, METRICS, TIMES, INITIAL_WEIGHTS, LATEST, BEST, LOCK)
@@ -104,7 +107,8 @@ def run_lock(path: Path, *, resume: bool) -> Iterator[None]:
             yield
         except BaseException:
             if not resume and not _worth_keeping(path):
-                shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+                for name in (CHECKPOINTS, SNAPSHOTS, TENSORBOARD):
+                    shutil.rmtree(path / name, ignore_errors=True)
                 for name in _FILES:
                     with contextlib.suppress(OSError):  # what the block raised is what to tell
                         (path / name).unlink()

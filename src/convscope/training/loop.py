@@ -34,6 +34,8 @@ from convscope.training.metrics import JsonLines, whole_lines
 from convscope.training.optimizers import Optimizers
 from convscope.training.preparation import Preparation
 from convscope.training.recipe_file import recipe_text
+from convscope.training.snapshots import save_snapshot
+from convscope.training.speed import images_per_second_limit
 from convscope.training.stopping import StopRequest, TrainingInterrupted
 from convscope.training.team import Team
 
@@ -44,7 +46,12 @@ _ROLLBACKS = 3
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One optimiser step: the loss of its batch and the running accuracy of its epoch."""
+    """One optimiser step: the loss of its batch and the running accuracy of its epoch.
+
+    Attributes:
+        share_of_limit: images a second as a share of what the machine could do at most (`images_per_second_limit`).
+        seconds_left: of training, at the speed of this epoch; without the measurements between.
+    """
 
     epoch: int
     epochs: int
@@ -54,15 +61,23 @@ class StepDone:
     accuracy: float
     lr: float
     images_per_second: float
+    share_of_limit: float | None = None
+    seconds_left: float | None = None
+
+    @property
+    def whole_step(self) -> int:
+        """The step's number in the whole run, from 1."""
+        return (self.epoch - 1) * self.steps + self.step
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """One epoch: the metrics row that the run folder keeps, with its times."""
+    """One epoch: the metrics row that the run folder keeps, with its times; `steps_done` of the whole run."""
 
     epoch: int
     epochs: int
     metrics: dict[str, Any]
+    steps_done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,8 @@ class Training:
         self.united = team.unite(self.network)
         if recipe.accelerate:
             accelerate(self.network, recipe.precision)
+        with clock.of("preparation"):
+            self.limit = images_per_second_limit(network, self.facts.input_shape) if team.writes else None
         self.loss = loss_of(recipe)
         self.checkpoints = Checkpoints(path, recipe.keep_checkpoints)
         self.at = Position()
@@ -135,6 +152,7 @@ class Training:
             self._set_status("running")
             if not resume:
                 self._save(required=True)
+                self._snapshot()
             with StopRequest() as stop:
                 while self.at.epoch < self.recipe.epochs:
                     try:
@@ -233,7 +251,7 @@ class Training:
         recipe, at, steps = self.recipe, self.at, len(self.batches)
         self.network.train()
         self.freezing.apply(epoch, self.network)
-        began, done = time.perf_counter(), 0
+        began, done, first = time.perf_counter(), 0, at.step
         # A resumed run did the first at.step batches; the order is a function of seed and epoch.
         served = iter(self.batches.epoch(epoch, start=at.step))
         for step in range(at.step, steps):
@@ -253,7 +271,22 @@ class Training:
                 self._record(folder.METRICS, {"step": epoch * steps + at.step, "loss": value, "lr": lr})
             if self.listener is not None:
                 accuracy = at.num_right / at.num_seen
-                self.listener(StepDone(epoch + 1, recipe.epochs, at.step, steps, value, accuracy, lr, rate))
+                left = (recipe.epochs - epoch) * steps - at.step
+                seconds_left = left * (time.perf_counter() - began) / (at.step - first)
+                self.listener(
+                    StepDone(
+                        epoch + 1,
+                        recipe.epochs,
+                        at.step,
+                        steps,
+                        value,
+                        accuracy,
+                        lr,
+                        rate,
+                        self._share_of_limit(rate),
+                        seconds_left,
+                    )
+                )
             if self.team.size == 1:
                 self.stopping = stop.signal_number
             if at.step < steps:
@@ -356,6 +389,7 @@ class Training:
             "epoch": epoch + 1,
             "seconds": spent,
             "images_per_second": at.num_seen / spent,
+            "share_of_limit": self._share_of_limit(at.num_seen / spent),
             "phases": times,
         }
         self._record(folder.TIMES, shown)
@@ -370,8 +404,13 @@ class Training:
         self._save(best=best, required=last)
         if self.unsaved is not None:  # weights that were not saved are not the best that there are
             self.at.best, self.at.best_step = at.best, at.best_step
+        self._snapshot()
         if self.listener is not None:
-            self.listener(EpochDone(epoch + 1, recipe.epochs, {**row, **shown}))
+            done = (epoch + 1) * len(self.batches)
+            self.listener(EpochDone(epoch + 1, recipe.epochs, {**row, **shown}, done))
+
+    def _share_of_limit(self, images_per_second: float) -> float | None:
+        return None if self.limit is None else images_per_second / (self.limit * self.team.size)
 
     def _evaluate(self, images: ImageSet) -> Evaluation:
         recipe = self.recipe
@@ -392,18 +431,24 @@ class Training:
 
     def _united(self, own: Evaluation, images: ImageSet, share: slice) -> Evaluation:
         """Put together what each process measured on its share of the images."""
-        predictions, confidences = torch.zeros(len(images), dtype=torch.int64), torch.zeros(len(images))
-        predictions[share], confidences[share] = own.predictions, own.confidences
+
+        def together(part: Tensor) -> Tensor:
+            whole = torch.zeros(len(images), dtype=part.dtype)
+            whole[share] = part
+            return self.team.sum_tensor(whole)
+
         loss, right = self.team.sum(
             (own.loss * len(own.labels), float((own.predictions == own.labels).sum()))
         )
         return Evaluation(
             right / len(images),
             loss / len(images),
-            self.team.sum_tensor(predictions),
-            self.team.sum_tensor(confidences),
+            together(own.predictions),
+            together(own.confidences),
             images.labels,
             images.classes,
+            together(own.runners_up),
+            together(own.margins),
         )
 
     def _finish(self) -> None:
@@ -507,6 +552,16 @@ class Training:
                 return
         self.unsaved = None
         self.kept = self._place()
+
+    def _snapshot(self) -> None:
+        """Keep how the network looks now; a picture that cannot be written is no reason to stop."""
+        if not self.team.writes:
+            return
+        with self.clock.of("saving"), self.average.in_place():
+            try:
+                save_snapshot(self.path, self.at.epoch, self.network, self.held_out, self.facts)
+            except OutputError as error:
+                self._warn(f"{error} Training goes on; the report will lack this epoch's filters and maps.")
 
     def _record(self, name: str, row: dict[str, Any]) -> None:
         if name not in self.lines:

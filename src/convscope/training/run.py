@@ -21,6 +21,7 @@ from convscope.training.facts import DataFacts, build_network
 from convscope.training.metrics import read_json_lines
 from convscope.training.prediction import Prediction, decoded, likeliest
 from convscope.training.recipe import Recipe
+from convscope.training.snapshots import Snapshot, read_snapshots
 
 __all__ = ["Run"]
 
@@ -92,6 +93,14 @@ class Run(Shown):
         network = build_network(self.recipe, self.facts)
         load_weights(network, self.weights(which))
         return network.eval()
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """Return how the network's filters and its maps of one image looked, from before training to the last epoch.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        return read_snapshots(self.path)
 
     def prepare(self, picture: np.ndarray) -> Tensor:
         """Turn a decoded picture into this network's input, (1, C, H, W), as its training images were."""

@@ -16,6 +16,7 @@ from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import named_recipe
 from convscope.training.run import Run
 from convscope.training.team import Team, team
+from convscope.training.tensorboard import check_tensorboard, with_tensorboard
 
 __all__ = ["train"]
 
@@ -28,6 +29,7 @@ def train(
     *,
     resume: bool = False,
     listener: Listener | None = None,
+    tensorboard: bool = False,
     **changes: object,
 ) -> Run:
     """Train a network and leave a run folder; return the run.
@@ -42,8 +44,9 @@ def train(
         output: the run folder; it must not hold a run, unless resuming.
         resume: go on with the run in `output`, with its own recipe, from its newest checkpoint that is whole.
         listener: called after each step and epoch, and with warnings; the library itself prints nothing.
+        tensorboard: also write the figures for TensorBoard, into `tensorboard/` in the run folder.
     Raises:
-        UsageError: a field, a model or a data set that does not exist.
+        UsageError: a field, a model or a data set that does not exist; TensorBoard is not installed.
         DataError: fewer than two classes to tell apart.
         RunError: `output` holds a run, or another process is writing it.
         OutputError: the folder cannot be written; nothing half-written stays.
@@ -58,13 +61,18 @@ def train(
         ('finished', True)
     """
     path, clock = Path(output), Clock()
+    if tensorboard:
+        check_tensorboard()
     with team() as processes:
         if processes.restarts and Checkpoints(path).exist():
             resume, recipe, data, seed, changes = True, None, None, None, {}
         with clock.of("preparation"):
             recipe = _recipe(recipe, data, seed, path, resume, changes)
             prepared = Preparation.of(recipe, processes, resume=resume)
-        with _held(path, prepared, processes, resume=resume):
+        with (
+            _held(path, prepared, processes, resume=resume),
+            with_tensorboard(path, listener) if tensorboard else contextlib.nullcontext(listener) as listener,
+        ):
             Training(prepared, path, listener, clock, processes).fit(resume=resume)
     return Run.open(path)
 

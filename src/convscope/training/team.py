@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from convscope.errors import UsageError
 
-__all__ = ["Team", "team"]
+__all__ = ["Team", "is_first_process", "team"]
 
 
 class Team:
@@ -100,6 +100,11 @@ def team() -> Iterator[Team]:
         yield Team(dist.get_rank(), dist.get_world_size(), _restarts())
     finally:
         dist.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Tell whether this process is the one of its team, or the only one, that writes and speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _restarts() -> int:
