@@ -167,11 +167,13 @@ def run(
             tensorboard=tensorboard,
             listener=partial(listener, chosen.model),
         )
+    if not is_first_process():
+        return
     if json:
         print_json(finished.to_dict())
     else:
         print(run_text(finished))
-    if report and is_first_process():
+    if report:
         from convscope.report.run_report import REPORT, write_run_report
 
         say_written(write_run_report(finished, finished.path / REPORT))

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from convscope.errors import UsageError
@@ -74,7 +76,7 @@ class Team:
         if self.size == 1:
             return network
         _synchronise_norms(network)
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        return DistributedDataParallel(network)
 
 
 @contextmanager
@@ -95,9 +97,14 @@ def team() -> Iterator[Team]:
             "start with torchrun, or unset it.",
             call="train",
         )
-    dist.init_process_group("gloo")
+    restarts = _restarts()
+    store, rank, number = next(rendezvous("env://"))
+    # One store serves all starts of a team: without names of its own, one finds the addresses of those that were lost.
+    dist.init_process_group(
+        "gloo", store=PrefixStore(f"start-{restarts}", store), rank=rank, world_size=number
+    )
     try:
-        yield Team(dist.get_rank(), dist.get_world_size(), _restarts())
+        yield Team(rank, number, restarts)
     finally:
         dist.destroy_process_group()
 
