@@ -179,8 +179,8 @@ class LayerNormalisation(nn.Module):
                 call="layer_norm",
             )
         if input.dtype == torch.float32 and self.activation == "none":
-            # PyTorch's takes three quarters of the time of ours (benchmarks/native/operators.txt): ours is for bfloat16,
-            # with float32 parameters as they are, and for what an activation follows.
+            # PyTorch's takes three quarters of the time of ours (benchmarks/native/operators.txt): ours is for
+            # bfloat16, with float32 parameters as they are, and for what an activation follows.
             return nn.functional.layer_norm(input, (self.channels,), weight, bias, eps)
         return kernels.layer_norm_act(input, weight, bias, eps, self.activation)
 
