@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from random_convolutions import BOUNDS, error_of, lay_out
+from random_convolutions import BOUNDS, error_of, lay_out, needs_kernels
 
 from convscope.errors import ShapeError, UnknownNameError
 from convscope.kernels import batch_norm_act, load, verdict
@@ -72,6 +72,7 @@ def check(seed, dtype):
             assert error_of(mine.grad, right.grad) < bound, f"gradient of {name}, {text}"
 
 
+@needs_kernels
 @pytest.mark.parametrize("batch", range(24))
 def test_random_settings_equal_float64(batch):
     assert verdict("batch_norm").passed == (load().handle is not None)
@@ -79,6 +80,7 @@ def test_random_settings_equal_float64(batch):
         check(seed, torch.bfloat16 if seed % 3 == 0 else torch.float32)
 
 
+@needs_kernels
 @pytest.mark.parametrize("mean", [100.0, 1e4])
 def test_a_mean_far_from_zero_costs_no_accuracy(mean):
     input = (torch.randn(8, 24, 30, 30) + mean).requires_grad_()
@@ -102,6 +104,7 @@ def test_many_values_a_channel_are_summed_well():
     torch.testing.assert_close(running[1].double(), input.double().var((0, 2, 3)), rtol=2e-7, atol=0)
 
 
+@needs_kernels
 def test_constant_channels_stay_finite():
     input = torch.full((2, 5, 4, 4), 3.7, requires_grad=True)
     bias = torch.arange(5.0)

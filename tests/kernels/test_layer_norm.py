@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from random_convolutions import BOUNDS, error_of, lay_out
+from random_convolutions import BOUNDS, error_of, lay_out, needs_kernels
 
 from convscope.errors import ShapeError, UnknownNameError
 from convscope.kernels import layer_norm_act, load, verdict
@@ -51,6 +51,7 @@ def check(seed, dtype):
             assert error_of(mine.grad, right.grad) < BOUNDS[dtype], f"gradient of {name}, {text}"
 
 
+@needs_kernels
 @pytest.mark.parametrize("batch", range(10))
 def test_random_settings_equal_float64(batch):
     assert verdict("layer_norm").passed == (load().handle is not None)
@@ -58,6 +59,7 @@ def test_random_settings_equal_float64(batch):
         check(seed, torch.bfloat16 if seed % 3 == 0 else torch.float32)
 
 
+@needs_kernels
 @pytest.mark.parametrize("mean", [100.0, 1e4, -3e5])
 @pytest.mark.parametrize("channels", [3, 96, 1000])
 def test_a_mean_far_from_zero_costs_no_accuracy(mean, channels):
@@ -118,6 +120,7 @@ def test_reference_path_has_right_gradients(activation):
     assert torch.autograd.gradcheck(lambda x: layer_norm_act(x, activation=activation), operands[:1])
 
 
+@needs_kernels
 def test_result_does_not_depend_on_threads():
     threads, found = torch.get_num_threads(), []
     x, weight = torch.randn(1003, 40, requires_grad=True), torch.rand(40, requires_grad=True)

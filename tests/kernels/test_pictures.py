@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_convolutions import needs_kernels
 
-from convscope import kernels
 from convscope.data import Augmentation, Batches, ImageSet
 from convscope.kernels import pictures
 
@@ -42,7 +42,7 @@ def test_equal_to_the_last_bit(size, channels, flip, padding, mode, cutout, mixe
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.skipif(kernels.load().handle is None, reason="there is no native library to test")
+@needs_kernels
 def test_the_native_pass_is_what_runs_and_threads_change_nothing():
     images = torch.randint(256, (7, 3, 9, 9), dtype=torch.uint8)
     table, index = torch.randn(3, 256), torch.tensor([3, 3, 0, 6])
