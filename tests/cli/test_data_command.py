@@ -116,7 +116,7 @@ def test_show_a_named_set(capsys):
 
 def test_show_a_folder_names_what_is_broken(capsys, folder):
     text = answer(capsys, "data", "show", folder).out
-    assert "pets, train: 10 images of 3 x 6 x 8, 2 classes\n" in text
+    assert "pets (without the held-out fifth, seed 0), train: 10 images of 3 x 6 x 8, 2 classes\n" in text
     assert "broken files: 1; files passed over, hidden or no picture: 1\n  cat/broken.png\n" in text
     facts = json.loads(answer(capsys, "data", "show", folder, "--json", "--size", "4x5").out)
     assert facts["skipped"] == ["cat/broken.png"]

@@ -112,14 +112,14 @@ def test_batches_are_those_of_memory(tmp_path) -> None:
                 std=(0.2,) * 3,
                 shuffle=True,
                 seed=4,
-                augment=Augmentation(horizontal_flip=True, crop_padding=2),
+                augment=Augmentation(horizontal_flip="random", crop_padding=2),
             ).epoch(3)
         )
         for image_set in sets
     ]
-    for (images, labels), (others, other_labels) in zip(*served, strict=True):
-        assert torch.equal(images, others)
-        assert torch.equal(labels, other_labels)
+    for one, other in zip(*served, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
 
 
 def test_what_is_written_into_the_tensor_does_not_reach_the_file(tmp_path) -> None:
@@ -286,7 +286,7 @@ def test_a_disk_that_is_full_in_the_middle(
 
     with monkeypatch.context() as patch:
         if function == "fsync":
-            patch.setattr("convscope.files._flush", full)
+            patch.setattr("convscope.files.flush", full)
         elif function == "replace":
             patch.setattr(Path, "replace", full)
         else:

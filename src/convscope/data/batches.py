@@ -33,6 +33,12 @@ class Batch(NamedTuple):
         index (n,) int64: each image's place in the set;
         other_labels (n,) int64 and share (n,) float32: of mixed images, where `share` is the weight of `labels` and
         1 - share that of `other_labels`; None of images that are not mixed
+    Example:
+        >>> images = torch.full((3, 1, 2, 2), 255, dtype=torch.uint8)
+        >>> pets = ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets")
+        >>> batch = next(Batches(pets, 2, mean=(0.5,), std=(0.5,)).epoch(0))
+        >>> batch.images.shape, batch.labels, batch.index
+        (torch.Size([2, 1, 2, 2]), tensor([0, 1]), tensor([0, 1]))
     """
 
     images: Tensor

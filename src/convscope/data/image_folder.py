@@ -281,7 +281,7 @@ def _scan(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
 
 
 def _cut(everything: _Listing, root: Path, split: str, seed: int) -> _Listing:
-    """Hold out the files of each class whose digest is in the lowest fifth; at least one, and not all of them."""
+    """Hold out the files of each class whose digest is in the lowest fifth; at least one, and at most half of them."""
     files = []
     for label, name in enumerate(everything.classes):
         drawn = {path: _draw(path, root, seed) for path, of_class in everything.files if of_class == label}
@@ -290,8 +290,8 @@ def _cut(everything: _Listing, root: Path, split: str, seed: int) -> _Listing:
                 f"load_image_folder: class {name!r} has 1 image; a training and a test half need at least 2. "
                 "Add images, or give train/ and test/ folders."
             )
-        lowest, highest = min(drawn.values(), default=0.0), max(drawn.values(), default=0.0)
-        limit = min(max(_HELD_OUT, np.nextafter(lowest, 1)), highest)
+        draws = sorted(drawn.values()) or [0.0]
+        limit = min(max(_HELD_OUT, np.nextafter(draws[0], 1)), draws[len(draws) // 2])
         files += [(path, label) for path, draw in drawn.items() if (draw < limit) == (split != "train")]
     part = f"{'without the' if split == 'train' else 'the'} held-out fifth, seed {seed}"
     return _Listing(everything.classes, tuple(files), everything.ignored, part, is_drawn=True)

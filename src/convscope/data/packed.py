@@ -104,7 +104,11 @@ def pack_images(
     index = _read_index(folder, asked, files, root, fitting)
     was_built = index is None
     if index is None:
-        with _held(make_folder(folder)):
+        try:
+            make_folder(folder)
+        except OutputError as error:
+            raise error.at(call) from error
+        with _held(folder):
             index = _read_index(folder, asked, files, root, fitting)  # another process may have been at it
             was_built = index is None
             if index is None:
