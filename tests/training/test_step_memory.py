@@ -125,7 +125,7 @@ def test_free_bytes_sees_the_limit_of_addresses(tmp_path):
 
 def test_the_batch_size_that_is_told_does_fit(folder, quick, tmp_path):
     """The kernel itself refuses: a child may have 60 MB more, first with too many images a step, then with as told."""
-    quick = quick.replace(data=str(folder), model="small_vgg", image_size=96, epochs=1, batch_size=40)
+    quick = quick.replace(data=str(folder), model="small_vgg", image_size=160, epochs=1, batch_size=40)
     said = tmp_path / "said"
 
     def limited(batch_size, output):

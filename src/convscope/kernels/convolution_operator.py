@@ -72,6 +72,7 @@ def native_passes(family: str, typed: bool = True) -> tuple[Forward, Backward]:
     def forward(
         library: Library, input: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings
     ) -> Tensor:
+        """Return the output, (N, out_channels, H, W) channels-last."""
         call, shape = convolution_of(input, weight, settings)
         input, weight = channels_last(input), weight.contiguous()
         output = empty_maps(input, shape)
@@ -87,6 +88,7 @@ def native_passes(family: str, typed: bool = True) -> tuple[Forward, Backward]:
         settings: Settings,
         wanted: Sequence[bool],
     ) -> Gradients:
+        """Return the gradients of input, weight and bias, None for those that are not wanted."""
         grad, grad_input = channels_last(grad), None
         if wanted[0]:
             call, _ = convolution_of(input, weight, settings)
