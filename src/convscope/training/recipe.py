@@ -227,9 +227,9 @@ class Recipe:
         """Build a recipe from `to_dict`'s values; a field that does not exist is refused.
 
         Example:
-            >>> Recipe.from_dict({"label_smothing": 0.1})
+            >>> Recipe.from_dict({"optimiser": "sgd"})
             Traceback (most recent call last):
-            convscope.errors.UnknownNameError: Recipe: unknown field 'label_smothing': did you mean 'label_smoothing'? Known: ...
+            convscope.errors.UnknownNameError: Recipe: unknown field 'optimiser': did you mean 'optimizer'? Known: ...
         """
         known = [entry.name for entry in dataclasses.fields(cls)]
         for name in facts:
