@@ -2,8 +2,8 @@
 
 from convscope.training.environment import cpu_name, environment
 from convscope.training.evaluation import Evaluation, evaluate
+from convscope.training.events import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.facts import DataFacts, build_network
-from convscope.training.loop import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.prediction import Prediction, decoded, predict
 from convscope.training.range_test import RangeTest, lr_range_test
 from convscope.training.recipe import Recipe

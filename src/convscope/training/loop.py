@@ -8,8 +8,8 @@ import math
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,8 +25,10 @@ from convscope.models import load_weights, save_weights
 from convscope.training import folder
 from convscope.training.averaging import WeightAverage
 from convscope.training.checkpoint import Checkpoint, Checkpoints, Position
+from convscope.training.clock import Clock
 from convscope.training.environment import environment
 from convscope.training.evaluation import Evaluation, evaluate, loss_of
+from convscope.training.events import EpochDone, Listener, StepDone, Warned
 from convscope.training.facts import build_network
 from convscope.training.freezing import Freezing
 from convscope.training.memory import StepMemory, free_bytes, is_out_of_memory
@@ -39,77 +41,9 @@ from convscope.training.speed import images_per_second_limit
 from convscope.training.stopping import StopRequest, TrainingInterrupted
 from convscope.training.team import Team
 
-__all__ = ["EpochDone", "Event", "Listener", "StepDone", "Training", "Warned"]
+__all__ = ["Training"]
 
 _ROLLBACKS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class StepDone:
-    """One optimiser step: the loss of its batch and the running accuracy of its epoch.
-
-    Attributes:
-        share_of_limit: images a second as a share of what the machine could do at most (`images_per_second_limit`).
-        seconds_left: of training, at the speed of this epoch; without the measurements between.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    lr: float
-    images_per_second: float
-    share_of_limit: float | None = None
-    seconds_left: float | None = None
-
-    @property
-    def whole_step(self) -> int:
-        """The step's number in the whole run, from 1."""
-        return (self.epoch - 1) * self.steps + self.step
-
-
-@dataclass(frozen=True, slots=True)
-class EpochDone:
-    """One epoch: the metrics row that the run folder keeps, with its times; `steps_done` of the whole run."""
-
-    epoch: int
-    epochs: int
-    metrics: dict[str, Any]
-    steps_done: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something that the person should know, and that does not end the run."""
-
-    message: str
-
-
-Event = StepDone | EpochDone | Warned
-Listener = Callable[[Event], None]
-
-
-class Clock:
-    """Seconds by phase: what a run's time went into."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def of(self, phase: str) -> Iterator[None]:
-        """Count the block's time to a phase."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
-
-    def take(self) -> dict[str, float]:
-        """Return the seconds since the last call and start anew."""
-        taken, self.seconds = self.seconds, {}
-        return taken
 
 
 class Training:

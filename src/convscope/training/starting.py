@@ -10,7 +10,9 @@ from convscope.data import list_datasets
 from convscope.errors import UsageError
 from convscope.training import folder
 from convscope.training.checkpoint import Checkpoints
-from convscope.training.loop import Clock, Listener, Training
+from convscope.training.clock import Clock
+from convscope.training.events import Listener
+from convscope.training.loop import Training
 from convscope.training.preparation import Preparation
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import named_recipe

@@ -15,7 +15,7 @@ from convscope.errors import UnknownNameError, UsageError
 from convscope.files import make_folder, write_json
 from convscope.geometry import as_int
 from convscope.training.checkpoint import Checkpoints
-from convscope.training.loop import EpochDone, Event
+from convscope.training.events import EpochDone, Event
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import named_recipe
 from convscope.training.run import Run

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from convscope.errors import UsageError
+from convscope.training.events import EpochDone, Event, Listener, StepDone
 from convscope.training.folder import TENSORBOARD
-from convscope.training.loop import EpochDone, Event, Listener, StepDone
 
 __all__ = ["check_tensorboard", "with_tensorboard"]
 
