@@ -342,3 +342,17 @@ def test_a_device_is_not_replaced(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     line = refusal(capsys, 1, "look", "--model", "lenet5", "--output", tmp_path / "pipe.png")
     assert "it is no regular file" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("widths=[8,16", "train: --model-option 'widths=[8,16': the value is no TOML: "),
+        ("widths", "train: --model-option is 'widths'; it must be name=value."),
+    ],
+)
+def test_model_options_that_are_no_toml(capsys, tmp_path, option, words):
+    arguments = ["train", "fashion-cnn", "--model-option", option, "--output", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from convscope import kernels
+from convscope.kernels import library as library_module
 from convscope.kernels import registry
 from convscope.kernels.registry import Comparison
 
@@ -55,6 +56,24 @@ def test_everything_works_without_a_library(setting, reason, tmp_path):
     first, verdicts = run(setting, tmp_path)
     assert first == f"None | {reason}"
     assert "True" not in verdicts
+
+
+@pytest.mark.skipif("CONVSCOPE_KERNELS" in os.environ, reason="another library was asked for")
+def test_where_there_is_a_compiler_there_is_a_library():
+    """Else every test of a kernel would be left out, and nobody told."""
+    if any(map(shutil.which, ("c++", "g++", "clang++"))):
+        assert kernels.load().handle is not None, kernels.load().reason
+
+
+@pytest.mark.skipif(kernels.load().handle is None, reason=kernels.load().reason)
+def test_a_library_built_before_a_family_was_written(monkeypatch):
+    """As after an update without a new installation: the family is left aside, and the reason told."""
+    monkeypatch.setitem(registry._CHECKS, "newest", lambda library: iter([library.newest_of_all()]))
+    monkeypatch.setitem(library_module._FUNCTIONS, "newest_of_all", "")
+    found = registry._examine("newest", kernels.load())
+    assert not found.passed
+    assert "not in this build, install again: " in found.worst
+    assert "convscope_newest_of_all" in found.worst
 
 
 def test_the_baseline_library_works_too(tmp_path):

@@ -188,6 +188,10 @@ def _options(pairs: list[str]) -> dict[str, object]:
             raise UsageError(f"--model-option is {pair!r}; it must be name=value.", call="train")
         try:
             options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except tomllib.TOMLDecodeError as error:
+            if not value.replace("_", "").replace("-", "").isalnum():
+                raise UsageError(
+                    f"--model-option {pair!r}: the value is no TOML: {error}.", call="train"
+                ) from error
             options[name] = value  # a word without quotes
     return options

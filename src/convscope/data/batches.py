@@ -204,8 +204,7 @@ class Batches:
         return (slice(low, min(low + step, num_images)) for low in range(0, num_images, step))
 
     def _share(self, num_images: int) -> slice:
-        low, high = (num_images * end // self.world_size for end in (self.rank, self.rank + 1))
-        return slice(low, high)
+        return share_of(num_images, self.rank, self.world_size)
 
     def _check_shares(self) -> None:
         rest = 0 if self.drop_last else len(self.image_set) % self.batch_size
@@ -222,6 +221,16 @@ class Batches:
             f"Batches: {where} {smallest} image(s) for world_size {self.world_size}; each process needs one. "
             f"Use {way_out}another batch_size or fewer processes."
         )
+
+
+def share_of(count: int, rank: int, world_size: int) -> slice:
+    """Return a process's share of so many things: contiguous, sizes differing by one at most.
+
+    Example:
+        >>> [share_of(8, rank, 3) for rank in range(3)]
+        [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
+    """
+    return slice(count * rank // world_size, count * (rank + 1) // world_size)
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -19,6 +19,7 @@ from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImport
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from convscope.data.batches import share_of
 from convscope.errors import UsageError
 
 __all__ = ["Team", "is_first_process", "team"]
@@ -58,15 +59,8 @@ class Team:
         return tensor
 
     def share_of(self, count: int) -> slice:
-        """Return this process's share of so many things: contiguous, sizes differing by one at most.
-
-        Example:
-            >>> [Team(rank, 3).share_of(8) for rank in range(3)]
-            [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None)]
-        """
-        least, more = divmod(count, self.size)
-        start = self.rank * least + min(self.rank, more)
-        return slice(start, start + least + (self.rank < more))
+        """Return this process's share of so many things, as `Batches` cuts them."""
+        return share_of(count, self.rank, self.size)
 
     def unite(self, network: nn.Module) -> nn.Module:
         """Return what to call for a training step: the network with gradients averaged over the processes.
