@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convscope.training.muon import Muon
 from convscope.training.recipe import Recipe
 
 __all__ = ["Optimizers", "is_in"]
 
 _ENTRIES = {
     torch.optim.SGD: {"momentum_buffer"},
-    torch.optim.Muon: {"momentum_buffer"},
+    Muon: {"momentum_buffer"},
     torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
 }
 
@@ -62,7 +63,7 @@ class Optimizers:
             ]
             self._all = []
             if weights:
-                muon = torch.optim.Muon(
+                muon = Muon(
                     flat, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
                 )
                 self._all.append(muon)
