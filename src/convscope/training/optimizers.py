@@ -63,9 +63,7 @@ class Optimizers:
             ]
             self._all = []
             if weights:
-                muon = Muon(
-                    flat, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-                )
+                muon = Muon(flat, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
                 self._all.append(muon)
             if rest:
                 self._all.append(_sgd(rest, recipe))
