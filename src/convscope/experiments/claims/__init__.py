@@ -1,0 +1,1 @@
+"""One claim of the source document a file, each with its `EXPERIMENT`."""

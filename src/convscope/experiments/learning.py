@@ -1,0 +1,121 @@
+"""The training that experiments share: a network, images in memory, one optimiser; nothing is written."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from convscope.acceleration import accelerate
+from convscope.data import ImageSet, normalise
+from convscope.ops import softmax_cross_entropy
+
+__all__ = ["Learning", "fit", "hits", "pixels"]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The losses of a training, one a step, and how many of a batch were right, one a step."""
+
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    seconds: float
+
+    def steps_to_error(self, error: float, window: int = 20) -> int | None:
+        """Return the first step at which the training error, averaged over a window of steps, was at most `error`.
+
+        Example:
+            >>> Learning((), (0.0, 0.5, 1.0, 1.0), 0.0).steps_to_error(0.3, window=2)
+            3
+        """
+        for end in range(window, len(self.accuracies) + 1):
+            if 1 - sum(self.accuracies[end - window : end]) / window <= error:
+                return end
+        return None
+
+
+def pixels(images: ImageSet, like: ImageSet | None = None) -> Tensor:
+    """Return a set's images as float32 (N, C, H, W), normalised by the mean and deviation of a set, by default its own.
+
+    Example:
+        >>> from convscope.data import load_dataset
+        >>> pixels(load_dataset("fashion-mnist", "test")).shape
+        torch.Size([2000, 1, 28, 28])
+    """
+    return normalise(images.images, *(like or images).mean_std())
+
+
+def fit(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
+    optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+    faster: bool = True,
+    **options: float | bool,
+) -> Learning:
+    """Train a network in place: Adam unless said otherwise, its rate going down to 0 along half a cosine.
+
+    The seed decides the order of the images alone, epoch after epoch; draw the first weights before.
+
+    Shapes:
+        images (N, C, H, W), labels (N,) or whatever `loss` takes, a row an image
+    Args:
+        faster: accelerate the network while it trains; leave it out where bits are compared.
+        options: of the optimiser, such as `momentum`.
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> images, labels = torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])
+        >>> learned = fit(network, images, labels, steps=30, seed=0, batch_size=4, lr=0.1)
+        >>> len(learned.losses), learned.accuracies[-1]
+        (30, 1.0)
+    """
+    began = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    network.train()
+    if faster:
+        accelerate(network, "fp32")
+    moved = optimizer([each for each in network.parameters() if each.requires_grad], lr=lr, **options)  # type: ignore[call-arg]
+    order = torch.empty(0, dtype=torch.long)
+    losses: list[float] = []
+    accuracies: list[float] = []
+    batch_size = min(batch_size, len(images))
+    for step in range(steps):
+        for group in moved.param_groups:
+            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        if len(order) < batch_size:
+            order = torch.randperm(len(images), generator=generator)
+        index, order = order[:batch_size], order[batch_size:]
+        scores, targets = network(images[index]), labels[index]
+        value = loss(scores, targets)
+        moved.zero_grad(set_to_none=True)
+        value.backward()
+        moved.step()
+        losses.append(float(value.detach()))
+        accuracies.append(float((scores.detach().argmax(dim=1) == targets).float().mean()))
+    network.eval()
+    return Learning(tuple(losses), tuple(accuracies), time.perf_counter() - began)
+
+
+def hits(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> int:
+    """Return how many images a network gives their own label.
+
+    Example:
+        >>> hits(nn.Flatten(), torch.eye(2).view(2, 2, 1, 1), torch.tensor([0, 0]))
+        1
+    """
+    network.eval()
+    with torch.inference_mode():
+        return sum(
+            int((network(images[at : at + batch_size]).argmax(dim=1) == labels[at : at + batch_size]).sum())
+            for at in range(0, len(images), batch_size)
+        )

@@ -1,0 +1,205 @@
+"""What an experiment found: intervals, a table, charts, pictures and a verdict."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torch import Tensor
+
+from convscope.errors import UsageError
+
+__all__ = ["Chart", "Curve", "Interval", "Outcome", "PictureRow", "Row", "Verdict", "verdict_on"]
+
+# Student's t that 95 % of values lie within, for 1 to 30 degrees of freedom.
+_T95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+_Z95 = 1.96
+
+
+class Verdict(StrEnum):
+    """Whether a claim stood its test here."""
+
+    HOLDS = "holds"
+    FAILS = "does not hold here"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and its 95 % confidence interval; `low` and `high` equal the value where it is exact."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exactly(cls, value: float) -> Interval:
+        """Return a value that was counted, not sampled."""
+        return cls(value, value, value)
+
+    @classmethod
+    def of_mean(cls, values: Sequence[float]) -> Interval:
+        """Return the mean of one value a seed, by Student's t; of a single seed nothing is known: without bounds.
+
+        Raises:
+            UsageError: no value.
+        Example:
+            >>> Interval.of_mean([1.0, 2.0, 3.0])
+            Interval(value=2.0, low=-0.48..., high=4.48...)
+        """
+        if not values:
+            raise UsageError("an interval needs at least one value.", call="Interval.of_mean")
+        mean = statistics.fmean(values)
+        if len(values) == 1:
+            return cls(mean, -math.inf, math.inf)
+        t = _T95[len(values) - 2] if len(values) - 2 < len(_T95) else _Z95
+        half = t * statistics.stdev(values) / math.sqrt(len(values))
+        return cls(mean, mean - half, mean + half)
+
+    @classmethod
+    def of_share(cls, hits: int, total: int) -> Interval:
+        """Return a share of independent yes-or-no trials (Wilson, JASA 1927).
+
+        Raises:
+            UsageError: no trial, or more hits than trials.
+        Example:
+            >>> Interval.of_share(8, 10)
+            Interval(value=0.8, low=0.49..., high=0.94...)
+        """
+        if not 0 <= hits <= total or total < 1:
+            raise UsageError(f"{hits} of {total} is no share.", call="Interval.of_share")
+        share, z2 = hits / total, _Z95**2
+        middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+        half = _Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+        return cls(share, max(0.0, middle - half), min(1.0, middle + half))
+
+    @property
+    def is_exact(self) -> bool:
+        """Tell whether the value was counted, not sampled."""
+        return self.low == self.high
+
+    def to_dict(self) -> dict[str, float]:
+        """Return value and bounds as plain values for JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of an experiment's table: what it is about, and a cell for each column.
+
+    A cell is a text, a whole number, an exact number, or an interval.
+    """
+
+    name: str
+    cells: tuple[str | int | float | Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A named line of points (x, y); `band` holds (x, low, high)."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    band: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Curves over one pair of axes.
+
+    Attributes:
+        log_x, log_y: the axis is to be logarithmic.
+        percent: y is a share.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    log_x: bool = False
+    log_y: bool = False
+    percent: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PictureRow:
+    """Pictures that belong together, on one scale.
+
+    Attributes:
+        planes: (N, H, W) of numbers, or (N, H, W, 3) uint8 photographs.
+        names: one a picture, or none.
+        signed: whether 0 is in the middle of the scale.
+    """
+
+    title: str
+    planes: Tensor
+    names: tuple[str, ...] = ()
+    signed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What running an experiment gave.
+
+    Attributes:
+        columns: heads of the table, the first one that of the rows' names.
+        percent: names of the columns whose numbers are shares.
+        verdict, reason: the verdict and the figures that it rests on, in one sentence.
+        figures: the same as single numbers by name, for those who compare.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    verdict: Verdict
+    reason: str
+    charts: tuple[Chart, ...] = ()
+    pictures: tuple[PictureRow, ...] = ()
+    percent: tuple[str, ...] = ()
+    figures: tuple[tuple[str, float], ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return table, curves and verdict as plain values for JSON, without the pictures."""
+        return {
+            "verdict": str(self.verdict),
+            "reason": self.reason,
+            "table": [
+                dict(zip(self.columns, (row.name, *map(_plain, row.cells)), strict=True)) for row in self.rows
+            ],
+            "charts": [
+                {
+                    "title": chart.title,
+                    "x": chart.x_label,
+                    "y": chart.y_label,
+                    "curves": {curve.name: [list(point) for point in curve.points] for curve in chart.curves},
+                }
+                for chart in self.charts
+            ],
+            "figures": dict(self.figures),
+        }
+
+
+def verdict_on(difference: Interval, margin: float = 0.0) -> Verdict:
+    """Judge a claim that says a difference is positive.
+
+    It holds where the whole interval lies above `margin`, does not where the whole interval lies below it, and is
+    undecided otherwise.
+
+    Example:
+        >>> verdict_on(Interval.of_mean([0.020, 0.024, 0.022]))
+        <Verdict.HOLDS: 'holds'>
+        >>> verdict_on(Interval.of_mean([0.020, -0.024, 0.022]))
+        <Verdict.UNDECIDED: 'undecided'>
+    """
+    if difference.low > margin:
+        return Verdict.HOLDS
+    return Verdict.FAILS if difference.high < margin else Verdict.UNDECIDED
+
+
+def _plain(cell: str | int | float | Interval) -> object:
+    return cell.to_dict() if isinstance(cell, Interval) else cell
