@@ -18,6 +18,7 @@ from convscope.cli import (
     demo,
     doctor,
     draw,
+    experiment,
     explain,
     geometry,
     look,
@@ -71,6 +72,7 @@ for _name, _module in _COMMANDS.items():
 app.command(models.app)
 app.command(data.app)
 app.command(runs.app)
+app.command(experiment.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

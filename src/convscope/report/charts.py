@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from convscope.report.drawing import text_width
 
@@ -30,6 +31,8 @@ STYLE = """
 .chart .s1 { stroke: var(--blue); fill: var(--blue); }
 .chart .s2 { stroke: var(--teal); fill: var(--teal); }
 .chart .s3 { stroke: var(--faint); fill: var(--faint); }
+.chart .s4 { stroke: var(--violet); fill: var(--violet); }
+.chart .s5 { stroke: var(--gold); fill: var(--gold); }
 .chart .line { fill: none; }
 .chart .band { stroke: none; }
 .chart .bar { stroke: none; }
@@ -38,18 +41,26 @@ STYLE = """
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What an axis says: its label, and the range that it must hold; numbers as they are or as per cent."""
+    """What an axis says: its label, and the range that it must hold; numbers as they are or as per cent.
+
+    A logarithmic axis takes numbers above 0.
+    """
 
     label: str
     low: float | None = None
     high: float | None = None
     percent: bool = False
     whole: bool = False
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """Return where a value stands along the axis, on its own scale."""
+        return math.log10(value) if self.log else value
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named line of points (x, y); `band` holds (x, low, high) drawn behind it, `colour` is 0 to 3."""
+    """A named line of points (x, y); `band` holds (x, low, high) drawn behind it, `colour` is 0 to 5."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -68,11 +79,13 @@ class _Plot:
         self.y_ticks, self.y_low, self.y_high = _ticks(y_axis, ys, 5)
 
     def x(self, value: float) -> str:
-        share = (value - self.x_low) / (self.x_high - self.x_low)
+        place = self.x_axis.place
+        share = (place(value) - place(self.x_low)) / (place(self.x_high) - place(self.x_low))
         return f"{_LEFT + share * (_WIDTH - _LEFT - _RIGHT):.1f}"
 
     def y(self, value: float) -> str:
-        share = (value - self.y_low) / (self.y_high - self.y_low)
+        place = self.y_axis.place
+        share = (place(value) - place(self.y_low)) / (place(self.y_high) - place(self.y_low))
         return f"{_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM):.1f}"
 
     def frame(self) -> str:
@@ -200,6 +213,8 @@ def _ticks(axis: Axis, values: Sequence[float], count: int) -> tuple[list[float]
     """Return the ticks of an axis and its range, which holds the values and ends at ticks where it is not given."""
     low = min(values, default=0.0) if axis.low is None else axis.low
     high = max(values, default=1.0) if axis.high is None else axis.high
+    if axis.log:
+        return _log_ticks(low, high, count)
     if high <= low and axis.whole:
         low, high = low - 1, high + 1
     if high <= low:
@@ -212,7 +227,22 @@ def _ticks(axis: Axis, values: Sequence[float], count: int) -> tuple[list[float]
     return [tick for tick in ticks if low - slack <= tick <= high + slack], low, high
 
 
+def _log_ticks(low: float, high: float, count: int) -> tuple[list[float], float, float]:
+    """Return 1, 2 and 5 times powers of ten where these are not too many, or the powers alone."""
+    if high <= low:
+        low, high = low / 2, high * 2
+    found: list[float] = []
+    for parts in ((1.0, 2.0, 5.0), (1.0,)):
+        locator = LogLocator(10, subs=parts, numticks=12)
+        found = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
+        if len(found) <= count + 1:
+            break
+    return found, low, high
+
+
 def _tick_text(tick: float, ticks: Sequence[float], axis: Axis) -> str:
+    if axis.log and not axis.percent:
+        return f"{tick / 1e6:,.4g} M" if tick >= 1e6 else f"{tick:,.4g}"
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     if axis.percent:
         places = 0 if step >= 0.0099 else 1 if step >= 0.00099 else 2

@@ -11,9 +11,11 @@ __all__ = ["Page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b2733; --faint: #51606d; --ground: #f5f7f9; --paper: #fff;
-  --rule: #dde3e8; --link: #1f5f9e; --code: #f2f5f7; --blue: #2f6fb0; --teal: #1f9e89; --orange: #d9622b; }
+  --rule: #dde3e8; --link: #1f5f9e; --code: #f2f5f7; --blue: #2f6fb0; --teal: #1f9e89; --orange: #d9622b;
+  --violet: #7a4fb5; --gold: #a67c00; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e3e8ed; --faint: #9fabb6; --ground: #12181e; --paper: #1b232b;
-  --rule: #34404b; --link: #7db4ea; --code: #232d36; --blue: #6aa5e0; --teal: #43bfa8; --orange: #ee8a57; } }
+  --rule: #34404b; --link: #7db4ea; --code: #232d36; --blue: #6aa5e0; --teal: #43bfa8; --orange: #ee8a57;
+  --violet: #b79aec; --gold: #d9b540; } }
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 64px; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
