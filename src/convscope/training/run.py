@@ -31,7 +31,7 @@ class Run(Shown):
     """A run folder: what was asked (`recipe`), what came of it (`metrics`, weights), and where (`environment`).
 
     Attributes:
-        status: `finished`, `interrupted`, `diverged`, `failed`, or `running` (also after a kill).
+        status: `finished`, `interrupted`, `diverged`, `failed`, `running` while a process trains it, or `killed`.
         metrics: one dict an epoch: train_loss, train_acc@1, lr, where it was measured val_loss and acc@1, in the end of
             a run with validation images test_loss and test_acc@1; seconds and images_per_second of training, phases.
         steps: one dict a step: step (from 1, of the whole run), loss, lr.
@@ -66,6 +66,8 @@ class Run(Shown):
             facts, status = DataFacts.from_dict(state["data"]), str(state["status"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{str(path / folder.STATE)!r} lacks or garbles {error}.") from error
+        if status == "running" and not folder.is_held(path):
+            status = "killed"  # the process that wrote it could not say how it ended
         environment = folder.read_json(path / folder.ENVIRONMENT)
         rows = read_json_lines(path / folder.METRICS)
         times = {row.get("epoch"): row for row in read_json_lines(path / folder.TIMES)}
