@@ -20,9 +20,10 @@ from convscope.report.experiment_text import cell_text
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Experiments
 
-`convscope experiment list` names them, `convscope experiment NAME` runs one on packaged data within three minutes on two cores, `--full` on
-CIFAR-10 or what the table says; `--output report.html` keeps charts and pictures. A verdict is a rule stated before the run, applied to 95 % confidence
-intervals over seeds: it *holds*, *does not hold here*, or is *undecided*. This page is made by `python tools/make_experiments.py`.
+`convscope experiment list` names them, `convscope experiment NAME` runs one on packaged data within three minutes on
+two cores, `--full` on CIFAR-10 or what is said below; `--output report.html` keeps charts and pictures. A verdict is a
+rule stated before the run, applied to 95 % confidence intervals over seeds (in brackets): it *holds*, *does not hold
+here*, or is *undecided*. This page is made by `python tools/make_experiments.py`.
 """
 
 

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from convscope.cli.main import main
-from convscope.experiments import get_experiment, list_experiments
+from convscope.errors import UsageError
+from convscope.experiments import Effort, get_experiment, list_experiments
 
 
 def answer(capsys, *arguments, code=0):
@@ -66,9 +67,7 @@ def test_refusals(capsys, arguments, message):
     assert len(text.splitlines()) == 1
 
 
-def test_a_full_run_needs_its_data(capsys, monkeypatch, tmp_path):
+def test_a_full_run_needs_its_data(monkeypatch, tmp_path):
     monkeypatch.setenv("CONVSCOPE_HOME", str(tmp_path))
-    with pytest.raises(Exception, match="cifar10"):
-        from convscope.experiments import Effort
-
+    with pytest.raises(UsageError, match="convscope data fetch cifar10"):
         Effort(full=True).images("train")

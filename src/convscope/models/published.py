@@ -1,8 +1,8 @@
 """Weights that others have trained and published: where they are, how images are prepared for them.
 
 The addresses, preparation and accuracies are those of torchvision 0.29 (`torchvision/models/*.py`), whose authors
-trained or converted the weights; those of `packaged/*.safetensors` are of a training of ours, and stand in the file. The
-eight digits in a file's name are the beginning of its SHA-256.
+trained or converted the weights; those of `packaged/*.safetensors` are of a training of ours, and stand in the file.
+The eight digits in a file's name are the beginning of its SHA-256.
 """
 
 from __future__ import annotations
