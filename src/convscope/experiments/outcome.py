@@ -58,8 +58,7 @@ class Interval:
         mean = statistics.fmean(values)
         if len(values) == 1:
             return cls(mean, -math.inf, math.inf)
-        t = _T95[len(values) - 2] if len(values) - 2 < len(_T95) else _Z95
-        half = t * statistics.stdev(values) / math.sqrt(len(values))
+        half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(mean, mean - half, mean + half)
 
     @classmethod
@@ -200,6 +199,14 @@ def verdict_on(difference: Interval, margin: float = 0.0) -> Verdict:
     if difference.low > margin:
         return Verdict.HOLDS
     return Verdict.FAILS if difference.high < margin else Verdict.UNDECIDED
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's distribution (Abramowitz & Stegun, 26.7.5, where there is no table)."""
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = _Z95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def _plain(cell: str | int | float | Interval) -> object:
