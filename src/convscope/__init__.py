@@ -30,6 +30,7 @@ _HOMES = {
     "accelerate": "convscope.acceleration",
     "decelerate": "convscope.acceleration",
     "audit": "convscope.inspection",
+    "class_activation": "convscope.inspection",
     "create_model": "convscope.models",
     "list_models": "convscope.models",
     "load_dataset": "convscope.data",
@@ -54,6 +55,7 @@ __all__ = [
     "accelerate",
     "acceleration",
     "audit",
+    "class_activation",
     "create_model",
     "data",
     "decelerate",
@@ -98,7 +100,15 @@ if TYPE_CHECKING:
     )
     from convscope.acceleration import accelerate, decelerate
     from convscope.data import decode_image, load_dataset
-    from convscope.inspection import audit, explain, explain_convolution, feature_maps, features_only, filters
+    from convscope.inspection import (
+        audit,
+        class_activation,
+        explain,
+        explain_convolution,
+        feature_maps,
+        features_only,
+        filters,
+    )
     from convscope.models import create_model, list_models
     from convscope.trace import Trace, trace
     from convscope.training import Recipe, Run, evaluate, predict, train

@@ -14,6 +14,7 @@ from convscope import __version__
 from convscope.cli import (
     audit,
     bench,
+    cam,
     data,
     demo,
     doctor,
@@ -54,6 +55,7 @@ _COMMANDS = {
     "sweep": sweep,
     "eval": eval_,
     "predict": predict,
+    "cam": cam,
     "doctor": doctor,
     "bench": bench,
 }

@@ -3,6 +3,7 @@
 from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
 from convscope.inspection.audit import Audit, Finding, audit
 from convscope.inspection.calibration import Calibration, CalibrationBin, calibration
+from convscope.inspection.class_activation import ActivationMethod, ClassActivation, class_activation
 from convscope.inspection.confusion import (
     ConfusionMatrix,
     Mistake,
@@ -19,10 +20,12 @@ from convscope.inspection.filters import FilterBank, filter_banks, filter_layers
 from convscope.inspection.summary import Summary, SummaryRow, summary
 
 __all__ = [
+    "ActivationMethod",
     "Audit",
     "Calibration",
     "CalibrationBin",
     "ChannelSum",
+    "ClassActivation",
     "ConfusionMatrix",
     "ConvolutionValue",
     "Explanation",
@@ -38,6 +41,7 @@ __all__ = [
     "Unsure",
     "audit",
     "calibration",
+    "class_activation",
     "common_limit",
     "confusion_matrix",
     "explain",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from convscope.geometry import Derivation, WindowFacts
 from convscope.inspection import (
     Audit,
+    ClassActivation,
     ConfusionMatrix,
     ConvolutionValue,
     Explanation,
@@ -20,6 +21,7 @@ from convscope.inspection import (
     Summary,
     summary,
 )
+from convscope.report.activation_pictures import activation_alt_text, draw_class_activation
 from convscope.report.figures import png
 from convscope.report.pictures import draw_confusion, draw_planes
 from convscope.report.summary_text import summary_text
@@ -72,6 +74,7 @@ _RENDERERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     ),
     (ConfusionMatrix, lambda matrix: _picture(draw_confusion(matrix), "confusion matrix")),
     ((FeatureMaps, FilterBank), _planes),
+    (ClassActivation, lambda found: _picture(draw_class_activation(found), activation_alt_text(found))),
     (Slide, lambda slide: _text(signal_text([slide]))),
     (Run, lambda run: _text(run_text(run))),
     (Evaluation, lambda found: _text(f"accuracy {found.accuracy:.2%} of {len(found.labels)} images")),

@@ -1,0 +1,127 @@
+"""`convscope cam`: where in a picture a network's class scores come from."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convscope.cli.network import open_network
+from convscope.cli.output import print_json, say_written
+from convscope.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def run(
+    image: Path | None = None,
+    /,
+    *,
+    model: str,
+    weights: str | None = None,
+    target: str | None = None,
+    method: str = "grad-cam",
+    layer: str | None = None,
+    output_of: str | None = None,
+    signed: bool = False,
+    input: str | None = None,
+    output: Path | None = None,
+    raw: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Which parts of a picture a class score rests on: Grad-CAM, LayerCAM or Score-CAM, over the photograph.
+
+    Parameters
+    ----------
+    image
+        A picture; without it, the packaged cat.
+    model
+        A network of the zoo, a run folder, or module:callable of your own code.
+    weights
+        Of a network of the zoo: default for published ones, or a file; without, random ones.
+    target
+        Classes by number or name, separated by semicolons (or commas between numbers); by default the likeliest.
+    method
+        grad-cam, layer-cam or score-cam.
+    layer
+        Whose maps are weighed, as convscope trace lists them; by default the last maps before the scores are made.
+    output_of
+        Of a network that returns several tensors: the name of the one with the scores.
+    signed
+        Keep what speaks against a class too.
+    input
+        The input's shape, such as 1x3x320x320.
+    output
+        PNG file: the photograph, the maps over it, and the maps with their scale.
+    raw
+        File for the maps as numbers, (classes, height, width), in NumPy's format, .npy.
+    json
+        Print layer, scores and ranges as JSON.
+    """
+    from convscope.data import cat, decode_image, visible_part
+    from convscope.files import write_bytes
+    from convscope.inspection import class_activation
+    from convscope.report.activation_pictures import activation_text, draw_class_activation
+
+    if raw is not None and raw.suffix != ".npy":
+        raise UsageError(
+            f"--raw {str(raw)!r} would hold NumPy's numbers; end its name with .npy.", call="cam"
+        )
+    if output is not None:
+        from convscope.report.figures import png_path
+
+        output = png_path(output)
+    picture = Path("cat") if image is None else image
+    opened = open_network(model, input, image=picture, weights=weights)
+    given = opened.given(picture)
+    found = class_activation(
+        opened.network,
+        given,
+        target=None if target is None else _targets(target),
+        method=method,  # pyright: ignore[reportArgumentType]  the call says which there are
+        layer=layer,
+        output=output_of,
+        relu=not signed,
+        class_names=() if opened.run is None else opened.run.facts.classes,
+    )
+    written: list[Path] = []
+    if output is not None:
+        from convscope.report.figures import write_png
+
+        seen = None
+        if opened.preprocessing is not None:
+            pixels = cat() if image is None else decode_image(image)
+            seen = visible_part(pixels, opened.preprocessing)
+        written.append(write_png(draw_class_activation(found, seen), output))
+    if raw is not None:
+        write_bytes(raw, _npy(found.maps[0].numpy()))
+        written.append(raw)
+    if json:
+        print_json(found.to_dict())
+    else:
+        print(activation_text(found))
+    say_written(*written)
+
+
+def _npy(numbers: np.ndarray) -> bytes:
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, numbers, allow_pickle=False)
+    return file.getvalue()
+
+
+def _targets(text: str) -> list[int | str]:
+    """Read `285,281` or `tabby;Egyptian cat`; a name may have commas."""
+    parts = [part.strip() for part in text.split(";")]
+    if len(parts) == 1 and all(_is_number(part) for part in text.split(",")):
+        parts = [part.strip() for part in text.split(",")]
+    if "" in parts:
+        raise UsageError(f"--target {text!r} has an empty class.", call="cam")
+    return [int(part) if _is_number(part) else part for part in parts]
+
+
+def _is_number(text: str) -> bool:
+    text = text.strip().removeprefix("-")
+    return text.isascii() and text.isdigit()
