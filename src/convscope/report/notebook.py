@@ -14,12 +14,16 @@ from convscope.inspection import (
     Audit,
     ConfusionMatrix,
     ConvolutionValue,
+    ExcitingInput,
+    ExcitingPatches,
     Explanation,
     FeatureMaps,
     FilterBank,
+    ReceptiveCrop,
     Summary,
     summary,
 )
+from convscope.report.excitement_pictures import draw_excitement, draw_made_input
 from convscope.report.figures import png
 from convscope.report.pictures import draw_confusion, draw_planes
 from convscope.report.summary_text import summary_text
@@ -67,11 +71,22 @@ _RENDERERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     (Trace, _trace),
     (Summary, lambda table: _text(summary_text(table, width=120))),
     (
-        (ReceptiveField, Explanation, Audit, ConvolutionValue, Derivation, WindowFacts),
+        (ReceptiveField, ReceptiveCrop, Explanation, Audit, ConvolutionValue, Derivation, WindowFacts),
         lambda found: _text(str(found)),
     ),
     (ConfusionMatrix, lambda matrix: _picture(draw_confusion(matrix), "confusion matrix")),
     ((FeatureMaps, FilterBank), _planes),
+    (
+        ExcitingPatches,
+        lambda found: (
+            _text(str(found).splitlines()[0])
+            + _picture(draw_excitement(found), f"patches that excite the filters of {found.layer}")
+        ),
+    ),
+    (
+        ExcitingInput,
+        lambda made: _text(str(made)) + _picture(draw_made_input(made), f"input made to excite {made.layer}"),
+    ),
     (Slide, lambda slide: _text(signal_text([slide]))),
     (Run, lambda run: _text(run_text(run))),
     (Evaluation, lambda found: _text(f"accuracy {found.accuracy:.2%} of {len(found.labels)} images")),
