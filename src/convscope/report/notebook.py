@@ -15,13 +15,17 @@ from convscope.inspection import (
     ClassActivation,
     ConfusionMatrix,
     ConvolutionValue,
+    ExcitingInput,
+    ExcitingPatches,
     Explanation,
     FeatureMaps,
     FilterBank,
+    ReceptiveCrop,
     Summary,
     summary,
 )
 from convscope.report.activation_pictures import activation_alt_text, draw_class_activation
+from convscope.report.excitement_pictures import draw_excitement, draw_made_input
 from convscope.report.figures import png
 from convscope.report.pictures import draw_confusion, draw_planes
 from convscope.report.summary_text import summary_text
@@ -69,12 +73,23 @@ _RENDERERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     (Trace, _trace),
     (Summary, lambda table: _text(summary_text(table, width=120))),
     (
-        (ReceptiveField, Explanation, Audit, ConvolutionValue, Derivation, WindowFacts),
+        (ReceptiveField, ReceptiveCrop, Explanation, Audit, ConvolutionValue, Derivation, WindowFacts),
         lambda found: _text(str(found)),
     ),
     (ConfusionMatrix, lambda matrix: _picture(draw_confusion(matrix), "confusion matrix")),
     ((FeatureMaps, FilterBank), _planes),
     (ClassActivation, lambda found: _picture(draw_class_activation(found), activation_alt_text(found))),
+    (
+        ExcitingPatches,
+        lambda found: (
+            _text(str(found).splitlines()[0])
+            + _picture(draw_excitement(found), f"patches that excite the filters of {found.layer}")
+        ),
+    ),
+    (
+        ExcitingInput,
+        lambda made: _text(str(made)) + _picture(draw_made_input(made), f"input made to excite {made.layer}"),
+    ),
     (Slide, lambda slide: _text(signal_text([slide]))),
     (Run, lambda run: _text(run_text(run))),
     (Evaluation, lambda found: _text(f"accuracy {found.accuracy:.2%} of {len(found.labels)} images")),

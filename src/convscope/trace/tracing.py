@@ -79,6 +79,11 @@ class Trace(Shown):
         return self._circumstances.args, self._circumstances.kwargs
 
     @property
+    def results(self) -> tuple[Tensor, ...]:
+        """Return the tensors that the network returned; () for a trace of a shape."""
+        return self._circumstances.results
+
+    @property
     def given(self) -> tuple[Tensor, ...]:
         """Return the input tensors; of a shape-only trace those on the meta device."""
         return tuple(tensors_in(self.arguments))
