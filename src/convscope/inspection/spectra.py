@@ -43,6 +43,13 @@ class Spectrum:
         return rows, columns
 
     @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Return left, right, bottom and top of a picture of the power, each value around its frequency."""
+        (top, bottom), (left, right) = ((float(f[0]), float(f[-1])) for f in self.frequencies)
+        down, across = (0.5 / n for n in self.power.shape)
+        return left - across, right + across, bottom + down, top - down
+
+    @property
     def decibels(self) -> Tensor:
         """Return the power below its largest value, 0 down to -60 dB; NaN for the mean, which is not in it."""
         largest = float(self.power.max()) or 1.0

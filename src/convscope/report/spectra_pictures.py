@@ -101,7 +101,7 @@ def _draw_step(block: SubFigure, step: DownSampling) -> None:
             cmap=AMOUNTS,
             vmin=-60,
             vmax=0,
-            extent=(-0.5, 0.5, 0.5, -0.5),
+            extent=part.edges,
             interpolation="nearest",
             aspect=height / width,
         )
