@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ class OpenedNetwork:
     """A network, what to call it, and the input that it gets when nothing else is asked.
 
     `shape` is (N, C, H, W) or whatever was asked; None for a user's network without --input.
+    `fixed_size` tells that the network is to get no other height and width: they were asked for, or a layer depends on
+    them. `options` are those, besides weights, that a network of the zoo was created with.
     """
 
     name: str
@@ -34,6 +36,8 @@ class OpenedNetwork:
     shape: tuple[int, ...] | None
     run: Run | None = None
     preprocessing: Preprocessing | None = None
+    fixed_size: bool = False
+    options: dict[str, object] = field(default_factory=dict)
 
     def given(self, image: Path | None = None) -> Tensor | tuple[int, ...]:
         """Return what to trace: the picture, prepared for this network, or the shape.
@@ -101,12 +105,14 @@ def open_network(
             "--weights is for networks of the zoo; runs and code bring their own.", call="network"
         )
     if ":" in spec and not Path(spec).exists():
-        opened = OpenedNetwork(spec, _from_code(spec, seed), shape)
+        opened = OpenedNetwork(spec, _from_code(spec, seed), shape, fixed_size=shape is not None)
     elif Path(spec).is_dir():
         from convscope.training import Run
 
         run = Run.open(spec)
-        opened = OpenedNetwork(spec, run.network(), shape or (1, *run.facts.input_shape), run)
+        opened = OpenedNetwork(
+            spec, run.network(), shape or (1, *run.facts.input_shape), run, fixed_size=True
+        )
     else:
         opened = _from_zoo(spec, shape, image, seed, weights)
     opened.network.train(train)
@@ -169,7 +175,9 @@ def _from_zoo(
     network = create_seeded_model(spec, seed, **options)
     facts = None if weights is None or shape is not None else weights_info(network).preprocessing
     given = (1, *wanted) if shape is None or len(shape) == 3 else shape
-    return OpenedNetwork(spec, network, given, preprocessing=facts)
+    fixed = shape is not None or entry.takes_image_size
+    options.pop("weights", None)
+    return OpenedNetwork(spec, network, given, preprocessing=facts, fixed_size=fixed, options=options)
 
 
 def _from_code(spec: str, seed: int) -> nn.Module:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
     from convscope.data.fetched import FetchedDataset, fetched_dataset, is_fetched, list_fetched
     from convscope.data.fetching import fetch_dataset
-    from convscope.data.fitted import decode_fitted
+    from convscope.data.fitted import decode_fitted, decode_reduced
     from convscope.data.idx import load_idx_folder, read_idx
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
@@ -35,6 +35,7 @@ __all__ = [
     "cat_path",
     "decode_fitted",
     "decode_image",
+    "decode_reduced",
     "fetch_dataset",
     "fetched_dataset",
     "fit_image",
@@ -62,6 +63,7 @@ _HOME = {
     "cat": "photograph",
     "cat_path": "photograph",
     "decode_fitted": "fitted",
+    "decode_reduced": "fitted",
     "decode_image": "decode",
     "fetch_dataset": "fetching",
     "fetched_dataset": "fetched",

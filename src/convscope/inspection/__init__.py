@@ -15,7 +15,15 @@ from convscope.inspection.confusion import (
     most_unsure,
 )
 from convscope.inspection.crops import ReceptiveCrop, SeenAxis, SeenInput, receptive_crop, seen_by
-from convscope.inspection.display import OnOneScale, common_limit, min_max_image, on_one_scale
+from convscope.inspection.display import (
+    OnOneScale,
+    Scale,
+    averaged,
+    common_limit,
+    min_max_image,
+    on_one_scale,
+    scale_of,
+)
 from convscope.inspection.exciting_patches import (
     ExcitedFilter,
     ExcitingPatch,
@@ -23,10 +31,18 @@ from convscope.inspection.exciting_patches import (
     exciting_patches,
 )
 from convscope.inspection.explanation import Explanation, explain
-from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
+from convscope.inspection.feature_maps import (
+    FeatureMaps,
+    feature_maps,
+    last_of_each_size,
+    layer_names,
+)
 from convscope.inspection.features import FeatureInfo, FeatureNetwork, features_only
+from convscope.inspection.film import Film, feature_films, film_of, filter_films
 from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
 from convscope.inspection.preparation import PictureSet, known_preprocessing, normalisation_for, picture_of
+from convscope.inspection.shifts import ShiftConsistency, shift_consistency, shifted
+from convscope.inspection.spectra import DownSampling, Spectra, Spectrum, down_samplings, spectrum
 from convscope.inspection.summary import Summary, SummaryRow, summary
 
 __all__ = [
@@ -38,6 +54,7 @@ __all__ = [
     "ClassActivation",
     "ConfusionMatrix",
     "ConvolutionValue",
+    "DownSampling",
     "ExcitedFilter",
     "ExcitingInput",
     "ExcitingPatch",
@@ -46,33 +63,44 @@ __all__ = [
     "FeatureInfo",
     "FeatureMaps",
     "FeatureNetwork",
+    "Film",
     "FilterBank",
     "Finding",
     "Mistake",
     "OnOneScale",
     "PictureSet",
     "ReceptiveCrop",
+    "Scale",
     "SeenAxis",
     "SeenInput",
+    "ShiftConsistency",
+    "Spectra",
+    "Spectrum",
     "Summary",
     "SummaryRow",
     "Unsure",
     "activation_maximisation",
     "audit",
+    "averaged",
     "calibration",
     "class_activation",
     "common_limit",
     "confused",
     "confusion_matrix",
+    "down_samplings",
     "exciting_patches",
     "explain",
     "explain_convolution",
+    "feature_films",
     "feature_maps",
     "features_only",
+    "film_of",
     "filter_banks",
+    "filter_films",
     "filter_layers",
     "filters",
     "known_preprocessing",
+    "last_of_each_size",
     "layer_names",
     "min_max_image",
     "mistakes",
@@ -81,6 +109,10 @@ __all__ = [
     "on_one_scale",
     "picture_of",
     "receptive_crop",
+    "scale_of",
     "seen_by",
+    "shift_consistency",
+    "shifted",
+    "spectrum",
     "summary",
 ]
