@@ -133,13 +133,11 @@ class PictureRow:
     Attributes:
         planes: (N, H, W) of numbers, or (N, H, W, 3) uint8 photographs.
         names: one a picture, or none.
-        signed: whether 0 is in the middle of the scale.
     """
 
     title: str
     planes: Tensor
     names: tuple[str, ...] = ()
-    signed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from convscope.errors import printable
 from convscope.inspection import ClassActivation, min_max_image
-from convscope.report.figures import INK, PAGE_WIDTH, new_figure, picture_axes, plain
+from convscope.report.colours import AMOUNTS, INK, SIGNED
+from convscope.report.figures import PAGE_WIDTH, new_figure, picture_axes, plain
 from convscope.report.terminal import table
 
 __all__ = ["activation_alt_text", "activation_text", "draw_class_activation"]
@@ -40,7 +41,7 @@ def draw_class_activation(
     height, width = picture.shape[:2]
     for place, (photograph, over, raw) in enumerate(grid):
         limit = float(planes[place].abs().max()) or 1.0
-        colours, low = ("viridis", 0.0) if found.relu else ("RdBu_r", -limit)
+        colours, low = (AMOUNTS, 0.0) if found.relu else (SIGNED, -limit)
         name = plain(_short(found.name_of(image, place)))
         picture_axes(photograph, "what the network sees" if not place else "")
         photograph.imshow(picture, cmap="gray" if grey else None)
