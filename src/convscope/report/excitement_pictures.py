@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from convscope.errors import UsageError, printable
-from convscope.inspection import ExcitedFilter, ExcitingInput, ExcitingPatch, ExcitingPatches, picture_of
+from convscope.inspection import (
+    ExcitedFilter,
+    ExcitingInput,
+    ExcitingPatch,
+    ExcitingPatches,
+    picture_of,
+    scale_of,
+)
+from convscope.report.colours import painted
 from convscope.report.drawing import elided
 from convscope.report.figures import GREY, INK, ORANGE, new_figure, plain
 
@@ -162,12 +169,7 @@ def _weights_picture(values: Tensor) -> np.ndarray:
     """Return three channels as colours about grey, one on the scale from blue over white to red."""
     if len(values) == 3:
         return picture_of(values)
-    limit = float(values.abs().max()) or 1.0
-    return (
-        (matplotlib.colormaps["RdBu_r"](values[0].numpy() / limit / 2 + 0.5)[..., :3] * 255)
-        .round()
-        .astype(np.uint8)
-    )
+    return painted(values[0], scale_of([values]))
 
 
 def _coloured(picture: np.ndarray) -> np.ndarray:
