@@ -44,7 +44,8 @@ def test_the_strength_is_chosen_on_the_last_training_rows_alone():
     test_features, test_labels = clusters(300, 1, features=40, noise=6.0)
     strengths = (1e-6, 1e-2, 1.0, 30.0)
     right = [
-        (ridge(features[:45], labels[:45], features[45:], each) == labels[45:].numpy()).sum() for each in strengths
+        (ridge(features[:45], labels[:45], features[45:], each) == labels[45:].numpy()).sum()
+        for each in strengths
     ]
     assert len(set(right)) > 1
     found = linear_probe(features, labels, test_features, test_labels, strengths=strengths, held_out=0.25)
@@ -56,7 +57,9 @@ def test_the_strength_is_chosen_on_the_last_training_rows_alone():
 def test_scale_and_constant_features_do_not_matter():
     (features, labels), (test_features, test_labels) = clusters(100, 0), clusters(100, 1)
     scale = torch.tensor([1e-3, 1.0, 50.0, 2.0, 1.0, 1.0])
-    padded = [torch.cat([each * scale + 7, torch.full((100, 1), 3.0)], 1) for each in (features, test_features)]
+    padded = [
+        torch.cat([each * scale + 7, torch.full((100, 1), 3.0)], 1) for each in (features, test_features)
+    ]
     plain = linear_probe(features, labels, test_features, test_labels)
     assert linear_probe(padded[0], labels, padded[1], test_labels) == plain
 

@@ -11,7 +11,10 @@ from convscope.experiments import outline_agreement, sobel_magnitude
 def test_sobel_is_scipys():
     pictures = torch.rand(3, 2, 9, 11, generator=torch.Generator().manual_seed(0))
     grey = pictures.mean(1).numpy()
-    expected = [np.hypot(ndimage.sobel(each, 0, mode="nearest"), ndimage.sobel(each, 1, mode="nearest")) for each in grey]
+    expected = [
+        np.hypot(ndimage.sobel(each, 0, mode="nearest"), ndimage.sobel(each, 1, mode="nearest"))
+        for each in grey
+    ]
     np.testing.assert_allclose(sobel_magnitude(pictures)[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 

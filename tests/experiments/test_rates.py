@@ -52,5 +52,7 @@ def test_each_rate_starts_from_the_same_weights_and_sees_no_held_out_image(monke
 
 @pytest.mark.parametrize("options", [{"rates": ()}, {"held_out": 0.0}, {"held_out": 1.0}])
 def test_refusals(options):
-    with pytest.raises(UsageError, match=r"choose_rate: \d rates, and of 120 images \d+ held out; give at least"):
+    with pytest.raises(
+        UsageError, match=r"choose_rate: \d rates, and of 120 images \d+ held out; give at least"
+    ):
         choose_rate(build, *task(), **{"rates": (0.1,), "steps": 1, **options})

@@ -74,7 +74,9 @@ class _Ridge:
         values = features.double()
         self.mean = values.mean(dim=0)
         deviation = values.std(dim=0, correction=0)
-        self.deviation = deviation.where(deviation > 0, torch.ones_like(deviation))  # a feature that never changes
+        self.deviation = deviation.where(
+            deviation > 0, torch.ones_like(deviation)
+        )  # a feature that never changes
         values = (values - self.mean) / self.deviation
         targets = torch.nn.functional.one_hot(labels).double()
         self.bias = targets.mean(dim=0)

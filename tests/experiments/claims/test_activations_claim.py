@@ -9,7 +9,15 @@ from torch import nn
 
 from convscope.experiments import Effort, Learning, Verdict, seeded
 from convscope.experiments.claims import activations
-from convscope.experiments.claims.activations import _Found, _network, _outcome, _Race, _Size, _slowness, _steps
+from convscope.experiments.claims.activations import (
+    _Found,
+    _network,
+    _outcome,
+    _Race,
+    _Size,
+    _slowness,
+    _steps,
+)
 
 TINY = _Size(widths=(2, 3), steps=25, batch_size=16, error=0.5)
 NAMES = ("ReLU", "tanh", "sigmoid")
@@ -19,10 +27,15 @@ def test_all_start_from_the_same_weights():
     networks = [seeded(lambda name=name: _network(name, (4, 8), (1, 28, 28), 10), 3) for name in NAMES]
     for parameters in zip(*(network.parameters() for network in networks), strict=True):
         assert all(each.equal(parameters[0]) for each in parameters)
-    kinds = [[type(each) for each in network if type(each) in (nn.ReLU, nn.Tanh, nn.Sigmoid)] for network in networks]
+    kinds = [
+        [type(each) for each in network if type(each) in (nn.ReLU, nn.Tanh, nn.Sigmoid)]
+        for network in networks
+    ]
     assert kinds == [[nn.ReLU] * 2, [nn.Tanh] * 2, [nn.Sigmoid] * 2]
     weight = networks[0][3].weight
-    assert weight.abs().max().item() == pytest.approx(math.sqrt(6 / (9 * (4 + 8))), rel=0.05)  # Glorot's bound
+    assert weight.abs().max().item() == pytest.approx(
+        math.sqrt(6 / (9 * (4 + 8))), rel=0.05
+    )  # Glorot's bound
 
 
 def test_a_run_is_sgd_with_momentum_at_one_rate():

@@ -61,10 +61,7 @@ def test_accuracy_and_answers_at_each_distance_by_hand():
     accuracies, same = _shifted(Brightest(), _Canvas(pictures, 36), labels, train)
     # Moved by 2 to the left the second one leaves its third; the outer ones leave the window on one side.
     answers = [
-        [
-            (0 if not 0 <= column + right < 36 else (column + right) * 3 // 36)
-            for column in columns
-        ]
+        [(0 if not 0 <= column + right < 36 else (column + right) * 3 // 36) for column in columns]
         for shift in range(1, 5)
         for right in (0, 0, shift, -shift)
     ]
@@ -82,7 +79,7 @@ def made_up(accuracy, drop):
     for head in (FLATTEN, POOL):
         for seed, (unmoved, lost) in enumerate(zip(accuracy[head], drop[head], strict=True)):
             levels = {shift: unmoved - lost * shift / 2.5 for shift in range(1, 5)}
-            found.append(_Found(head, seed, {0: unmoved, **levels}, {shift: 0.9 for shift in range(5)}))
+            found.append(_Found(head, seed, {0: unmoved, **levels}, dict.fromkeys(range(5), 0.9)))
     return found
 
 
@@ -109,7 +106,10 @@ def test_verdicts_on_made_up_numbers(pooled, lost, fewer, verdict):
     assert figures["drop_difference"] == pytest.approx(np.mean(np.subtract(drop[FLATTEN], lost)))
     assert figures["head_parameter_ratio"] == 1_000 / fewer
     assert outcome.rows[1].cells[:2] == (fewer, 2_000)
-    assert outcome.charts[0].curves[0].points[4] == (4.0, pytest.approx(np.mean(accuracy[FLATTEN]) - 1.6 * 0.105))
+    assert outcome.charts[0].curves[0].points[4] == (
+        4.0,
+        pytest.approx(np.mean(accuracy[FLATTEN]) - 1.6 * 0.105),
+    )
 
 
 def test_the_whole_on_a_tiny_scale(monkeypatch):

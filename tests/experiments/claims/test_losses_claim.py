@@ -7,7 +7,14 @@ from scipy import optimize, special
 
 from convscope.experiments import Effort, Interval, Verdict
 from convscope.experiments.claims import losses
-from convscope.experiments.claims.losses import _best_temperature, _Found, _margins, _outcome, _Size, _train_all
+from convscope.experiments.claims.losses import (
+    _best_temperature,
+    _Found,
+    _margins,
+    _outcome,
+    _Size,
+    _train_all,
+)
 
 TINY = _Size(images=200, held_out=60, widths=(2, 3), batch_size=16, steps=3, pilot_steps=2)
 NAMES = ("softmax", "SVM")
@@ -53,7 +60,9 @@ def test_a_finding_measures_its_scores():
     right = scores.argmax(1).numpy() == labels.numpy()
     assert found.accuracy == right.mean()
     bins = np.ceil(confidence * 15).astype(int)
-    expected = sum(abs(right[bins == each].sum() - confidence[bins == each].sum()) for each in set(bins)) / 3000
+    expected = (
+        sum(abs(right[bins == each].sum() - confidence[bins == each].sum()) for each in set(bins)) / 3000
+    )
     assert found.calibrated().expected_error == pytest.approx(expected)
     assert found.calibrated(tempered=True).expected_error < 0.04 < found.calibrated().expected_error
 

@@ -24,7 +24,8 @@ NAMES = ("MLP", "MLP of the CNN's size", "CNN")
 def test_the_narrow_mlp_has_the_cnns_parameters():
     for widths in ((8, 16, 32), (16, 32, 64), (2, 3)):
         counts = {
-            name: num_params(build(0)) for name, build in _builders(load_dataset("fashion-mnist"), widths).items()
+            name: num_params(build(0))
+            for name, build in _builders(load_dataset("fashion-mnist"), widths).items()
         }
         assert abs(counts[NAMES[1]] - counts["CNN"]) <= 795 / 2 or counts[NAMES[1]] == 795 + 10
         assert counts["MLP"] == 785 * 512 + 513 * 512 + 513 * 10
@@ -56,7 +57,9 @@ def test_accuracies_are_of_the_right_images(monkeypatch):
         (seed, count, name) for seed in (3, 8) for count in (40, 80) for name in NAMES
     ]
     for each, (inputs, labels, options) in zip(found, fitted, strict=True):
-        part = train.subset(torch.randperm(12_000, generator=torch.Generator().manual_seed(each.seed))[: each.count])
+        part = train.subset(
+            torch.randperm(12_000, generator=torch.Generator().manual_seed(each.seed))[: each.count]
+        )
         mean, std = (part.images / 255).mean().item(), (part.images / 255).std(correction=0).item()
         torch.testing.assert_close(inputs, normalise(part.images, (mean,), (std,)), rtol=1e-4, atol=1e-4)
         assert labels.equal(part.labels)
@@ -90,8 +93,10 @@ def made_up(gaps, tests, count=100):
 )
 def test_verdicts_on_made_up_numbers(gap, test, verdict):
     other = {"gap": (0.10, 0.11, 0.105), "test": (0.8, 0.8, 0.79)}
-    gaps, tests = ({NAMES[0]: ours, NAMES[1]: other[what], NAMES[2]: other[what]} for what, ours in
-                   (("gap", gap), ("test", test)))
+    gaps, tests = (
+        {NAMES[0]: ours, NAMES[1]: other[what], NAMES[2]: other[what]}
+        for what, ours in (("gap", gap), ("test", test))
+    )
     found = made_up(gaps, tests) + made_up(gaps, tests, 200)
     outcome = _outcome(found, dict(zip(NAMES, (30, 20, 21), strict=True)), dict.fromkeys(NAMES, 1e-3))
     assert outcome.verdict is verdict

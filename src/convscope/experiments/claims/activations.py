@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import convscope.nn as cnn
 from convscope.experiments.experiment import Effort, Experiment
@@ -235,8 +235,8 @@ EXPERIMENT = Experiment(
     f"rate that stays, {_QUICK.batch_size} (in full {_FULL.batch_size}) images a step, for {_QUICK.steps} (in full "
     f"{_FULL.steps:,}) steps. The rate is of three for each activation ({_said(_RATES[_RELU])} for ReLU and tanh, "
     f"{_said(_RATES['sigmoid'])} for the sigmoid) the one that is the fastest from a start of its own. Counted are the "
-    f"steps until the training error, averaged over 20 steps, is at most {100 * _QUICK.error:.0f} % (in "
-    f"full {100 * _FULL.error:.0f} %, as in the paper). The claim holds if for tanh and for the sigmoid the 95 % interval of the "
-    "logarithm of their steps over ReLU's, paired by seed, lies above 0.",
+    f"steps until the training error, averaged over 20 steps, is at most {100 * _QUICK.error:.0f} % (in full "
+    f"{100 * _FULL.error:.0f} %, as in the paper). The claim holds if for tanh and for the sigmoid the 95 % interval "
+    "of the logarithm of their steps over ReLU's, paired by seed, lies above 0.",
     test=_test,
 )

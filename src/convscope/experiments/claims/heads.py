@@ -115,7 +115,9 @@ def _prepared(windows: Tensor, like: ImageSet) -> Tensor:
     return normalise(windows, *like.mean_std())
 
 
-def _shifted(network: nn.Module, canvas: _Canvas, labels: Tensor, like: ImageSet) -> tuple[dict[int, float], ...]:
+def _shifted(
+    network: nn.Module, canvas: _Canvas, labels: Tensor, like: ImageSet
+) -> tuple[dict[int, float], ...]:
     """Return accuracy and share of unchanged answers at each distance, the mean over the four directions."""
     unmoved = class_scores(network, _prepared(canvas.window(), like)).argmax(dim=1)
     accuracies, same = {0: _share(unmoved == labels)}, {0: 1.0}
@@ -172,7 +174,9 @@ def _picture(canvas: _Canvas) -> PictureRow:
     shown = torch.cat([canvas.window(right=shift)[:1] for shift in range(_REACH + 1)])
     names = tuple(f"moved by {shift}" for shift in range(_REACH + 1))
     return PictureRow(
-        "a test picture, moved to the right", shown.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous(), names
+        "a test picture, moved to the right",
+        shown.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous(),
+        names,
     )
 
 
@@ -216,8 +220,8 @@ def _outcome(
     )
     reason = (
         f"The head has {parameters[_POOL][0]:,} instead of {parameters[_FLATTEN][0]:,} parameters; the network's test "
-        f"accuracy is {accuracy.in_points()} beside the flattening one's. When the contents move by 1 to {_REACH} pixels, "
-        f"the flattening network loses {drop.in_points()} more. Learning rates: "
+        f"accuracy is {accuracy.in_points()} beside the flattening one's. When the contents move by 1 to {_REACH} "
+        f"pixels, the flattening network loses {drop.in_points()} more. Learning rates: "
         + ", ".join(f"{head} {rate:g}" for head, rate in rates.items())
         + "."
     )

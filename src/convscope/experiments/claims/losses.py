@@ -167,7 +167,9 @@ def _below(margin: float) -> Callable[[_Found], float]:
 def _reliability(found: Sequence[_Found], loss: str) -> Curve:
     """Return accuracy by confidence, of all seeds' answers together."""
     ours = [each for each in found if each.loss == loss]
-    bins = _calibration(torch.cat([each.scores for each in ours]), torch.cat([each.labels for each in ours])).bins
+    bins = _calibration(
+        torch.cat([each.scores for each in ours]), torch.cat([each.labels for each in ours])
+    ).bins
     return Curve(
         loss,
         tuple(
@@ -197,7 +199,8 @@ def _outcome(found: Sequence[_Found], rates: Mapping[str, float]) -> Outcome:
     reason = (
         f"Trained with the SVM loss the network's test accuracy is {accuracy.in_points()} beside the softmax's. Read "
         f"through a softmax, its scores have an expected calibration error that is {error.in_points()} beside the "
-        f"softmax's; with each network's scores divided by one number, chosen on held-out images, {tempered.in_points()}."
+        f"softmax's; with each network's scores divided by one number, chosen on held-out images, "
+        f"{tempered.in_points()}."
     )
     return Outcome(
         columns=(
@@ -232,7 +235,10 @@ def _outcome(found: Sequence[_Found], rates: Mapping[str, float]) -> Outcome:
                 "how often an answer is right",
                 "confidence",
                 "accuracy",
-                (*(_reliability(found, loss) for loss in _LOSSES), Curve("as said", ((0.0, 0.0), (1.0, 1.0)))),
+                (
+                    *(_reliability(found, loss) for loss in _LOSSES),
+                    Curve("as said", ((0.0, 0.0), (1.0, 1.0))),
+                ),
                 percent=True,
             ),
         ),

@@ -127,9 +127,7 @@ def _difference(found: Sequence[_Trained], more: str, less: str, what: str) -> I
     return Interval.of_mean([one - other for one, other in pairs])
 
 
-def _outcome(
-    found: Sequence[_Trained], parameters: Mapping[str, int], rates: Mapping[str, float]
-) -> Outcome:
+def _outcome(found: Sequence[_Trained], parameters: Mapping[str, int], rates: Mapping[str, float]) -> Outcome:
     counts = list(dict.fromkeys(each.count for each in found))
     values = {
         (name, what): {
@@ -156,9 +154,7 @@ def _outcome(
         f"Averaged over the training-set sizes the MLP's gap is {gap.in_points()} beside the CNN's, and the CNN's test "
         f"accuracy {test.in_points()} beside the MLP's. The gap of an MLP with as few parameters as the CNN, "
         f"{parameters[_NARROW]:,} instead of {parameters[_MLP]:,}, is {narrow.in_points()} beside the CNN's. "
-        "Learning rates: "
-        + ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
-        + "."
+        "Learning rates: " + ", ".join(f"{name} {rate:g}" for name, rate in rates.items()) + "."
     )
 
     def chart(title: str, what: str) -> Chart:

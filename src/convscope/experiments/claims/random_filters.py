@@ -66,7 +66,7 @@ class _Found:
 
 
 def _network(images: ImageSet, width: int) -> nn.Sequential:
-    """Return two 3x3 convolutions with normal filters (He et al.), each with ReLU and max pooling, and a linear head."""
+    """Return two 3x3 convolutions of normal filters (He et al.), each with ReLU and max pooling, and a linear head."""
     channels, rows, columns = images.image_shape
     network = nn.Sequential(
         OrderedDict(
@@ -142,7 +142,9 @@ def _pictures(random: nn.Module, trained: nn.Module, train: ImageSet, test: Imag
         inputs = normalise(picture, *mean_std)
         for layer in layers:
             pair = [_body_maps(network, inputs, layer)[:_SHOWN] for network in (random, trained)]
-            names = [f"{kind}, filter {number}" for kind in ("random", "trained") for number in range(len(pair[0]))]
+            names = [
+                f"{kind}, filter {number}" for kind in ("random", "trained") for number in range(len(pair[0]))
+            ]
             title = f"{layer} of {what}: random filters, then the same ones trained"
             rows.append(PictureRow(title, torch.cat(pair), tuple(names), signed=True))
     return rows
@@ -190,8 +192,8 @@ def _outcome(found: Sequence[_Found], rate: float, pictures: Sequence[PictureRow
     own = Interval.of_mean([each.network for each in found])
     reason = (
         f"A linear probe is {probes[0].in_points()} better on the maps of random filters than on pixels, and "
-        f"{probes[1].in_points()} better on those of trained ones. The first layer's agreement with Sobel's outlines is "
-        f"{_plain(outlines[0])} higher with random filters than that of the picture itself, and {_plain(outlines[1])} "
+        f"{probes[1].in_points()} better on those of trained ones. The first layer's agreement with Sobel's outlines "
+        f"is {_plain(outlines[0])} higher with random filters than that of the picture itself, and {_plain(outlines[1])} "
         f"higher with trained ones. The trained network's own head reaches {100 * own.value:.1f} % (rate {rate:g})."
     )
     return Outcome(
