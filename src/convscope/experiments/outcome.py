@@ -68,8 +68,7 @@ class Interval:
         mean = statistics.fmean(values)
         if len(values) == 1:
             return cls(mean, -math.inf, math.inf)
-        t = _T95[len(values) - 2] if len(values) - 2 < len(_T95) else _Z95
-        half = t * statistics.stdev(values) / math.sqrt(len(values))
+        half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(mean, mean - half, mean + half)
 
     @classmethod
@@ -250,6 +249,14 @@ def verdict_of_all(verdicts: Sequence[Verdict]) -> Verdict:
     if Verdict.FAILS in verdicts:
         return Verdict.FAILS
     return Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.HOLDS
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's distribution (Abramowitz & Stegun, 26.7.5, where there is no table)."""
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = _Z95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def _plain(cell: str | int | float | Interval) -> object:

@@ -131,7 +131,9 @@ def _outcome(found: Sequence[_Trained], parameters: Mapping[str, int], rates: Ma
     counts = list(dict.fromkeys(each.count for each in found))
     values = {
         (name, what): {
-            count: [getattr(each, what) for each in found if (each.network, each.count) == (name, count)]
+            float(count): [
+                getattr(each, what) for each in found if (each.network, each.count) == (name, count)
+            ]
             for count in counts
         }
         for name in parameters
@@ -142,7 +144,7 @@ def _outcome(found: Sequence[_Trained], parameters: Mapping[str, int], rates: Ma
             f"{name}, {count:,} images",
             (
                 parameters[name],
-                *(Interval.of_mean(values[name, what][count]) for what in ("train", "test", "gap")),
+                *(Interval.of_mean(values[name, what][float(count)]) for what in ("train", "test", "gap")),
             ),
         )
         for count in counts

@@ -193,7 +193,7 @@ def _outcome(found: Sequence[_Found], rate: float, pictures: Sequence[PictureRow
     reason = (
         f"A linear probe is {probes[0].in_points()} better on the maps of random filters than on pixels, and "
         f"{probes[1].in_points()} better on those of trained ones. The first layer's agreement with Sobel's outlines "
-        f"is {_plain(outlines[0])} higher with random filters than that of the picture itself, and {_plain(outlines[1])} "
+        f"is {_plain(outlines[0])} higher with random filters than the picture's own, and {_plain(outlines[1])} "
         f"higher with trained ones. The trained network's own head reaches {100 * own.value:.1f} % (rate {rate:g})."
     )
     return Outcome(
