@@ -17,7 +17,7 @@ from convscope.experiments.claims.overfitting import (
     _Trained,
 )
 
-TINY = _Size(counts=(40, 80), steps=3, widths=(2, 3), pilot_images=50, pilot_steps=2)
+TINY = _Size(counts=(40, 80), steps=(3, 4), batch_size=16, widths=(2, 3), pilot_images=50, pilot_steps=2)
 NAMES = ("MLP", "MLP of the CNN's size", "CNN")
 
 
@@ -63,7 +63,12 @@ def test_accuracies_are_of_the_right_images(monkeypatch):
         mean, std = (part.images / 255).mean().item(), (part.images / 255).std(correction=0).item()
         torch.testing.assert_close(inputs, normalise(part.images, (mean,), (std,)), rtol=1e-4, atol=1e-4)
         assert labels.equal(part.labels)
-        assert options == {"steps": 3, "seed": each.seed, "lr": rates[each.network]}
+        assert options == {
+            "steps": {40: 3, 80: 4}[each.count],
+            "seed": each.seed,
+            "batch_size": 16,
+            "lr": rates[each.network],
+        }
         network = builders[each.network](each.seed).eval()
         with torch.no_grad():
             for wanted, images in ((each.train, part), (each.test, test)):

@@ -50,7 +50,7 @@ class _Size:
     pilot_steps: int
 
 
-_QUICK = _Size(12_000, 1_000, (8, 16, 32), 64, 300, 100)
+_QUICK = _Size(12_000, 1_000, (8, 16, 32), 64, 250, 60)
 _FULL = _Size(50_000, 5_000, (16, 32, 64), 128, 1_000, 300)
 
 
@@ -165,7 +165,10 @@ def _test(effort: Effort) -> Outcome:
             )
             found.append(_Found(head, seed, *_shifted(network, test_canvas, test.labels, train)))
     networks = {head: build(0) for head, build in builders.items()}
-    parameters = {head: (num_params(each.classifier), num_params(each)) for head, each in networks.items()}
+    parameters = {
+        head: (num_params(each.get_submodule("classifier")), num_params(each))
+        for head, each in networks.items()
+    }
     return _outcome(found, parameters, rates, (_picture(test_canvas),))
 
 

@@ -34,17 +34,18 @@ Build = Callable[[int], nn.Module]
 
 @dataclass(frozen=True)
 class _Size:
-    """How much is done: training images, steps of each training, the CNN's widths, images that choose the rates."""
+    """How much is done: training images and the steps for so many, the CNN's widths, images that choose the rates."""
 
     counts: tuple[int, ...]
-    steps: int
+    steps: tuple[int, ...]
+    batch_size: int
     widths: tuple[int, ...]
     pilot_images: int
     pilot_steps: int
 
 
-_QUICK = _Size((250, 1_000, 4_000, 12_000), 240, (8, 16, 32), 2_000, 120)
-_FULL = _Size((500, 2_000, 10_000, 50_000), 600, (16, 32, 64), 5_000, 300)
+_QUICK = _Size((250, 1_000, 4_000, 12_000), (100, 150, 250, 400), 64, (8, 16, 32), 2_000, 60)
+_FULL = _Size((500, 2_000, 10_000, 50_000), (150, 250, 400, 800), 128, (16, 32, 64), 5_000, 150)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,14 @@ def _drawn(images: ImageSet, count: int, seed: int) -> ImageSet:
 def _rates(builders: Mapping[str, Build], images: ImageSet, size: _Size) -> dict[str, float]:
     pilot = _drawn(images, size.pilot_images, PILOT_SEED)
     return {
-        name: choose_rate(build, pixels(pilot), pilot.labels, rates=_RATES, steps=size.pilot_steps)
+        name: choose_rate(
+            build,
+            pixels(pilot),
+            pilot.labels,
+            rates=_RATES,
+            steps=size.pilot_steps,
+            batch_size=size.batch_size,
+        )
         for name, build in builders.items()
     }
 
@@ -100,13 +108,21 @@ def _train_all(
 ) -> Iterator[_Trained]:
     images, test_images = effort.images("train"), effort.images("test")
     for seed in effort.seeds:
-        for count in size.counts:
+        for count, steps in zip(size.counts, size.steps, strict=True):
             part = _drawn(images, count, seed)
             inputs, test_inputs = pixels(part), pixels(test_images, part)
             for name, build in builders.items():
                 effort.say(f"seed {seed}: {name} on {count:,} images")
                 network = build(seed)
-                fit(network, inputs, part.labels, steps=size.steps, seed=seed, lr=rates[name])
+                fit(
+                    network,
+                    inputs,
+                    part.labels,
+                    steps=steps,
+                    seed=seed,
+                    batch_size=size.batch_size,
+                    lr=rates[name],
+                )
                 train = hits(network, inputs, part.labels) / count
                 test = hits(network, test_inputs, test_images.labels) / len(test_images)
                 yield _Trained(name, count, seed, train, test)
@@ -188,15 +204,19 @@ def _test(effort: Effort) -> Outcome:
     return _outcome(found, {name: num_params(build(0)) for name, build in builders.items()}, rates)
 
 
+def _said(numbers: Sequence[int]) -> str:
+    return ", ".join(f"{number:,}" for number in numbers)
+
+
 EXPERIMENT = Experiment(
     name="overfitting",
     title="Overfitting of an MLP and a CNN",
     claim="A fully connected network learns its training images by heart more than a convolutional one does: the gap "
     "between its accuracy on them and on new images is larger.",
-    setup="An MLP (inputs-512-512-classes), a small VGG and an MLP with one hidden layer and as many parameters as the "
-    f"VGG are trained on four sizes of training set (quick {', '.join(f'{n:,}' for n in _QUICK.counts)}; in full "
-    f"{', '.join(f'{n:,}' for n in _FULL.counts)} images), each for {_QUICK.steps} (in full {_FULL.steps}) steps of "
-    "up to 128 images by Adam, the rate going to 0 along half a cosine, without augmentation or weight decay. A seed "
+    setup="An MLP (inputs-512-512-classes), a small VGG and an MLP with one hidden layer and as many parameters as "
+    f"the VGG are trained on {_said(_QUICK.counts)} images for {_said(_QUICK.steps)} steps of up to "
+    f"{_QUICK.batch_size} (in full on {_said(_FULL.counts)} for {_said(_FULL.steps)} of {_FULL.batch_size}) by Adam, "
+    "the rate going to 0 along half a cosine, without augmentation or weight decay. A seed "
     "decides the images, a larger set holding the smaller ones, their order and the first weights. Rates: for each "
     f"network the best of {', '.join(f'{rate:g}' for rate in _RATES)} on held-out training images, from a start of "
     "its own. The claim holds if, averaged over the sizes and paired by seed, the 95 % interval of the MLP's gap "
