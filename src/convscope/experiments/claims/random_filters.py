@@ -52,8 +52,8 @@ class _Size:
 
 
 # Two poolings leave a sixteenth of the positions: with 16 filters a grey channel there are as many features as pixels.
-_QUICK = _Size(16, 8_000, 400, 200, 500)
-_FULL = _Size(48, 20_000, 1_500, 500, 2_000)
+_QUICK = _Size(16, 6_000, 400, 100, 500)
+_FULL = _Size(48, 20_000, 1_200, 300, 2_000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +256,7 @@ EXPERIMENT = Experiment(
     "for a task draw out more.",
     setup=f"Two 3x3 convolutions of {_QUICK.width} (in full {_FULL.width}) normal random filters, each with ReLU and "
     "2x2 max pooling, which leave as many features as there were pixels; the same ones after training with a linear "
-    f"head, {_QUICK.steps} (in full {_FULL.steps}) steps of 128 images by Adam. A linear probe, ridge regression "
+    f"head, {_QUICK.steps} (in full {_FULL.steps}) steps of 128 images by Adam. A linear probe, softmax regression "
     "whose strength is chosen on held-out training images, is fitted to pixels, to random and to trained features of "
     f"{_QUICK.images:,} (in full {_FULL.images:,}) training images. Outlines: over the positions of each test image, "
     "the correlation of the distance of a map's values, before ReLU, from their mean with the magnitude of "
