@@ -12,6 +12,11 @@ __all__ = ["get_experiment", "list_experiments"]
 # In the order of the document: name -> module in `claims`.
 _MODULES = {
     "parameters": "parameters",
+    "overfitting": "overfitting",
+    "random-filters": "random_filters",
+    "activations": "activations",
+    "heads": "heads",
+    "losses": "losses",
 }
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +15,67 @@ from convscope.acceleration import accelerate
 from convscope.data import ImageSet, normalise
 from convscope.ops import softmax_cross_entropy
 
-__all__ = ["Learning", "fit", "hits", "pixels"]
+__all__ = ["Learning", "class_scores", "fit", "hits", "num_params", "pixels", "seeded"]
+
+_WINDOW = 20  # steps that the training error is averaged over
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Learning:
-    """The losses of a training, one a step, and how many of a batch were right, one a step."""
+    """The losses of a training, one a step, and which share of a batch was right, one a step."""
 
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
     seconds: float
 
-    def steps_to_error(self, error: float, window: int = 20) -> int | None:
+    def errors(self, window: int = _WINDOW) -> tuple[float, ...]:
+        """Return the training error averaged over each `window` steps in a row; the first ends at step `window`.
+
+        Example:
+            >>> Learning((), (0.0, 0.5, 1.0, 1.0), 0.0).errors(window=2)
+            (0.75, 0.25, 0.0)
+        """
+        return tuple(
+            1 - sum(self.accuracies[end - window : end]) / window
+            for end in range(window, len(self.accuracies) + 1)
+        )
+
+    def steps_to_error(self, error: float, window: int = _WINDOW) -> int | None:
         """Return the first step at which the training error, averaged over a window of steps, was at most `error`.
 
         Example:
             >>> Learning((), (0.0, 0.5, 1.0, 1.0), 0.0).steps_to_error(0.3, window=2)
             3
         """
-        for end in range(window, len(self.accuracies) + 1):
-            if 1 - sum(self.accuracies[end - window : end]) / window <= error:
+        for end, found in enumerate(self.errors(window), window):
+            if found <= error:
                 return end
         return None
+
+
+def seeded(build: Callable[[], _Network], seed: int) -> _Network:
+    """Return the network that `build` makes, its random numbers from the seed alone.
+
+    Example:
+        >>> one, two = seeded(lambda: nn.Linear(2, 2), 5), seeded(lambda: nn.Linear(2, 2), 5)
+        >>> one.weight.equal(two.weight)
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def num_params(network: nn.Module) -> int:
+    """Return how many numbers a network learns.
+
+    Example:
+        >>> num_params(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def pixels(images: ImageSet, like: ImageSet | None = None) -> Tensor:
@@ -61,6 +101,8 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
     optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
     faster: bool = True,
+    decays: bool = True,
+    until_error: float | None = None,
     **options: float | bool,
 ) -> Learning:
     """Train a network in place: Adam unless said otherwise, its rate going down to 0 along half a cosine.
@@ -71,6 +113,8 @@ def fit(
         images (N, C, H, W), labels (N,) or whatever `loss` takes, a row an image
     Args:
         faster: accelerate the network while it trains; leave it out where bits are compared.
+        decays: let the rate go down; otherwise it stays.
+        until_error: stop as soon as the training error (`Learning.errors`) is at most this.
         options: of the optimiser, such as `momentum`.
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
@@ -90,8 +134,9 @@ def fit(
     accuracies: list[float] = []
     batch_size = min(batch_size, len(images))
     for step in range(steps):
-        for group in moved.param_groups:
-            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        if decays:
+            for group in moved.param_groups:
+                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
         if len(order) < batch_size:
             order = torch.randperm(len(images), generator=generator)
         index, order = order[:batch_size], order[batch_size:]
@@ -102,8 +147,24 @@ def fit(
         moved.step()
         losses.append(float(value.detach()))
         accuracies.append(float((scores.detach().argmax(dim=1) == targets).float().mean()))
+        if until_error is not None:
+            newest = Learning((), tuple(accuracies[-_WINDOW:]), 0.0)
+            if newest.steps_to_error(until_error) is not None:
+                break
     network.eval()
     return Learning(tuple(losses), tuple(accuracies), time.perf_counter() - began)
+
+
+def class_scores(network: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return what a network says of images (N, K), in evaluation mode and batch by batch.
+
+    Example:
+        >>> class_scores(nn.Flatten(), torch.eye(2).view(2, 2, 1, 1)).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat([network(part) for part in images.split(batch_size)])
 
 
 def hits(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> int:
@@ -113,9 +174,4 @@ def hits(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 5
         >>> hits(nn.Flatten(), torch.eye(2).view(2, 2, 1, 1), torch.tensor([0, 0]))
         1
     """
-    network.eval()
-    with torch.inference_mode():
-        return sum(
-            int((network(images[at : at + batch_size]).argmax(dim=1) == labels[at : at + batch_size]).sum())
-            for at in range(0, len(images), batch_size)
-        )
+    return int((class_scores(network, images, batch_size).argmax(dim=1) == labels).sum())
