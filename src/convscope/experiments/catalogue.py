@@ -12,6 +12,9 @@ __all__ = ["get_experiment", "list_experiments"]
 # In the order of the document: name -> module in `claims`.
 _MODULES = {
     "parameters": "parameters",
+    "skip-connections": "skip_connections",
+    "deformable": "deformable",
+    "context": "context",
 }
 
 

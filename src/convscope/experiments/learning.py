@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from convscope.acceleration import accelerate
 from convscope.data import ImageSet, normalise
 from convscope.ops import softmax_cross_entropy
 
-__all__ = ["Learning", "fit", "hits", "pixels"]
+__all__ = ["Learning", "class_scores", "fit", "fit_batches", "hits", "num_params", "pixels", "seeded"]
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,29 @@ class Learning:
             if 1 - sum(self.accuracies[end - window : end]) / window <= error:
                 return end
         return None
+
+
+def seeded(build: Callable[[], _Network], seed: int) -> _Network:
+    """Return the network that `build` makes, its random numbers from the seed alone.
+
+    Example:
+        >>> one, two = seeded(lambda: nn.Linear(2, 2), 5), seeded(lambda: nn.Linear(2, 2), 5)
+        >>> one.weight.equal(two.weight)
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def num_params(network: nn.Module) -> int:
+    """Return how many numbers a network learns.
+
+    Example:
+        >>> num_params(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def pixels(images: ImageSet, like: ImageSet | None = None) -> Tensor:
@@ -79,23 +105,42 @@ def fit(
         >>> len(learned.losses), learned.accuracies[-1]
         (30, 1.0)
     """
+    batches = _shuffled(images, labels, steps, min(batch_size, len(images)), seed)
+    return fit_batches(
+        network, batches, steps=steps, lr=lr, loss=loss, optimizer=optimizer, faster=faster, **options
+    )
+
+
+def fit_batches(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
+    optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+    faster: bool = True,
+    **options: float | bool,
+) -> Learning:
+    """Train a network as `fit` does, on `steps` batches that are made elsewhere: images and what `loss` takes.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> batch = torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])
+        >>> fit_batches(network, [batch] * 30, steps=30, lr=0.1).accuracies[-1]
+        1.0
+    """
     began = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
     network.train()
     if faster:
         accelerate(network, "fp32")
     moved = optimizer([each for each in network.parameters() if each.requires_grad], lr=lr, **options)  # type: ignore[call-arg]
-    order = torch.empty(0, dtype=torch.long)
     losses: list[float] = []
     accuracies: list[float] = []
-    batch_size = min(batch_size, len(images))
-    for step in range(steps):
+    for step, (images, targets) in zip(range(steps), batches, strict=True):
         for group in moved.param_groups:
             group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-        if len(order) < batch_size:
-            order = torch.randperm(len(images), generator=generator)
-        index, order = order[:batch_size], order[batch_size:]
-        scores, targets = network(images[index]), labels[index]
+        scores = network(images)
         value = loss(scores, targets)
         moved.zero_grad(set_to_none=True)
         value.backward()
@@ -106,6 +151,31 @@ def fit(
     return Learning(tuple(losses), tuple(accuracies), time.perf_counter() - began)
 
 
+def _shuffled(
+    images: Tensor, labels: Tensor, steps: int, batch_size: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches, all images once in each epoch but those left over at its end."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        if len(order) < batch_size:
+            order = torch.randperm(len(images), generator=generator)
+        index, order = order[:batch_size], order[batch_size:]
+        yield images[index], labels[index]
+
+
+def class_scores(network: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return what a network says of images (N, K), in evaluation mode and batch by batch.
+
+    Example:
+        >>> class_scores(nn.Flatten(), torch.eye(2).view(2, 2, 1, 1)).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat([network(part) for part in images.split(batch_size)])
+
+
 def hits(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> int:
     """Return how many images a network gives their own label.
 
@@ -113,9 +183,4 @@ def hits(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 5
         >>> hits(nn.Flatten(), torch.eye(2).view(2, 2, 1, 1), torch.tensor([0, 0]))
         1
     """
-    network.eval()
-    with torch.inference_mode():
-        return sum(
-            int((network(images[at : at + batch_size]).argmax(dim=1) == labels[at : at + batch_size]).sum())
-            for at in range(0, len(images), batch_size)
-        )
+    return int((class_scores(network, images, batch_size).argmax(dim=1) == labels).sum())
