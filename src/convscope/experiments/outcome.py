@@ -12,7 +12,17 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 
-__all__ = ["Chart", "Curve", "Interval", "Outcome", "PictureRow", "Row", "Verdict", "verdict_of_all", "verdict_on"]
+__all__ = [
+    "Chart",
+    "Curve",
+    "Interval",
+    "Outcome",
+    "PictureRow",
+    "Row",
+    "Verdict",
+    "verdict_of_all",
+    "verdict_on",
+]
 
 # Student's t that 95 % of values lie within, for 1 to 30 degrees of freedom.
 _T95 = (

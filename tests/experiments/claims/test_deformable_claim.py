@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
 from convscope.data import load_dataset
 from convscope.experiments import Verdict, num_params, seeded
@@ -37,7 +36,8 @@ def test_no_strength_no_warp_and_half_of_it_lies_between():
     images = load_dataset("fashion-mnist", "test").images[:50] / 255
     assert claim._warp(images, 0.0, generator()).equal(images)
     differences = [
-        float((claim._warp(images, strength, generator()) - images).abs().mean()) for strength in (0.25, 0.5, 1.0)
+        float((claim._warp(images, strength, generator()) - images).abs().mean())
+        for strength in (0.25, 0.5, 1.0)
     ]
     assert differences[0] < differences[1] < differences[2]
     assert claim._warp(images, 1.0, generator(1)).shape == images.shape
@@ -67,15 +67,19 @@ def test_a_warp_turns_and_shrinks_as_much_as_it_says(monkeypatch):
     assert abs(float(angle.mean())) < 0.15
     areas = mass / bar[0].sum()
     assert float(areas.max()) < 1.05
-    assert 1 / 1.4**2 / 1.05 < float(areas.min()) < 0.65
+    assert 1 / 1.4**2 / 1.1 < float(areas.min()) < 0.65
 
 
-def test_it_starts_as_the_plain_network_of_its_seed():
-    plain, deformable = (seeded(partial(claim._Network, 4, kind), 3).eval() for kind in (False, True))
+def test_with_the_same_weights_it_starts_as_the_plain_network():
+    plain, deformable = (seeded(partial(claim._Network, 4, kind), kind).eval() for kind in (False, True))
+    missing, unexpected = deformable.load_state_dict(plain.state_dict(), strict=False)
+    assert unexpected == []
+    assert sorted(missing) == [
+        f"features.layer{number}.offset.{part}" for number in (3, 4, 5) for part in ("bias", "weight")
+    ]
     images = torch.rand(2, 1, 28, 28)
     with torch.inference_mode():
         torch.testing.assert_close(plain(images), deformable(images))
-    assert sum(isinstance(module, nn.Conv2d) and "offset" in name for name, module in deformable.named_modules()) == 3
 
 
 def test_the_plain_network_has_at_least_as_many_parameters_and_hardly_more():

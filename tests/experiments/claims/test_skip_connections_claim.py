@@ -69,7 +69,9 @@ def made_up(iou, edge_iou, predicted=None):
     truth = np.zeros((20, 20), bool)
     truth[:, 10:] = True
     runs = tuple(
-        SkipRun(skip, 0, 10, iou[skip], edge_iou[skip], 1.0, 0.0, 0.0, truth if predicted is None else predicted)
+        SkipRun(
+            skip, 0, 10, iou[skip], edge_iou[skip], 1.0, 0.0, 0.0, truth if predicted is None else predicted
+        )
         for skip in (True, False)
     )
     return SkipConnections(runs, 5, 8, 9, 4, 1, 1, 8, 1e-3, image=np.zeros((20, 20)), truth=truth)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,11 @@ __all__ = ["EXPERIMENT"]
 
 _DATA = ("fashion-mnist", "fashion-mnist-full")
 _STRENGTHS = (0.0, 0.5, 1.0, 1.5)  # of the warps at test time; training has the third
-_TURN, _SHEAR, _SHRINK = math.pi / 3, 0.3, 0.4  # at strength 1: at most so far; sides become 1 to 1 / 1.4 of theirs
+_TURN, _SHEAR, _SHRINK = (
+    math.pi / 3,
+    0.3,
+    0.4,
+)  # at strength 1: at most so far; sides become 1 to 1 / 1.4 of theirs
 _BEND = 0.15  # at strength 1: how far the 16 points that a picture is bent by move, in halves of its side
 _DEFORMED = ("layer3", "layer4", "layer5")
 _SHOWN = 8  # pictures
@@ -67,7 +72,7 @@ def _warp(images: Tensor, strength: float, generator: torch.Generator) -> Tensor
     cosine, sine, none = turn.cos(), turn.sin(), torch.zeros(count)
     turned = torch.stack([cosine, -sine, sine, cosine], 1).view(count, 2, 2)
     sheared = torch.stack([sides[:, 0], shear, none, sides[:, 1]], 1).view(count, 2, 2)
-    matrix = torch.cat([turned @ sheared, torch.zeros(count, 2, 1)], 2)
+    matrix = torch.cat([sheared @ turned, torch.zeros(count, 2, 1)], 2)
     places = F.affine_grid(matrix, list(images.shape), align_corners=False)
     bent = F.interpolate(strength * _BEND * (2 * bends - 1), images.shape[2:], mode="bicubic")
     return F.grid_sample(images, places + bent.permute(0, 2, 3, 1), align_corners=False)
@@ -76,14 +81,14 @@ def _warp(images: Tensor, strength: float, generator: torch.Generator) -> Tensor
 class _Network(nn.Module):
     """Five 3x3 convolutions with batch norm and ReLU, the second and the third pooling after them halving the map.
 
-    The last three are plain or deformable, which start as the plain ones of the same seed.
+    The last three are plain or deformable, which start as plain ones: with offsets of 0.
     """
 
     def __init__(self, width: int, deformable: bool, num_classes: int = 10) -> None:
         super().__init__()
         widths = (1, width, 2 * width, 2 * width, 3 * width, 3 * width)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             name = f"layer{number}"
             kind = cnn.DeformableConv2d if deformable and name in _DEFORMED else cnn.Conv2d
             layers[name] = kind(inputs, outputs, 3, padding=1, bias=False)
@@ -124,7 +129,8 @@ def _test_pictures(test: ImageSet, size: _Size, seed: int) -> tuple[list[Tensor]
     """Return test pictures with the same warps at each strength, and their labels."""
     index = torch.randperm(len(test), generator=draw_generator("deformable test", seed))[: size.test_images]
     warped = [
-        _warp(_scaled(test, index), strength, draw_generator("deformable warps", seed)) for strength in _STRENGTHS
+        _warp(_scaled(test, index), strength, draw_generator("deformable warps", seed))
+        for strength in _STRENGTHS
     ]
     return warped, test.labels[index]
 
@@ -173,7 +179,7 @@ def _layer_before(network: _Network, layer: str) -> str:
 
 
 def _pictures(network: _Network, images: Tensor) -> tuple[PictureRow, ...]:
-    """Draw where the taps of the first and the last deformable layer read for one position in the middle of each picture."""
+    """Draw where the first and the last deformable layer read for one position in the middle of each picture."""
     rows: list[PictureRow] = []
     for layer in (_DEFORMED[0], _DEFORMED[-1]):
         moved, fixed = _places(network, layer, images)
@@ -181,7 +187,9 @@ def _pictures(network: _Network, images: Tensor) -> tuple[PictureRow, ...]:
         canvas = canvas.repeat_interleave(_SCALE, 1).repeat_interleave(_SCALE, 2)
         canvas = canvas[..., None].repeat(1, 1, 1, 3)
         middle = moved.shape[1] // 2
-        for picture, grid, taps in zip(canvas, fixed[:, middle, middle], moved[:, middle, middle], strict=True):
+        for picture, grid, taps in zip(
+            canvas, fixed[:, middle, middle], moved[:, middle, middle], strict=True
+        ):
             _dot(picture, grid, _GRID)
             _dot(picture, taps, _MOVED)
         rows.append(PictureRow(f"where the taps of {layer} read: blue the fixed grid, orange moved", canvas))
@@ -224,7 +232,7 @@ def _test(effort: Effort) -> Outcome:
 def _outcome(
     runs: Sequence[_Run], costs: Sequence[tuple[int, int, int]], pictures: tuple[PictureRow, ...] = ()
 ) -> Outcome:
-    """Return table, chart and verdict; `costs` are width, parameters and MACs of the plain and the deformable network."""
+    """Return table, chart and verdict; `costs` are width, parameters and MACs of plain and deformable network."""
     by_kind = {
         kind: list(zip(*shares, strict=True))  # a row a strength, of a value a seed
         for kind, shares in (
@@ -236,9 +244,7 @@ def _outcome(
         Row(kind, (*cost, *map(Interval.of_mean, shares)))
         for (kind, shares), cost in zip(by_kind.items(), costs, strict=True)
     ]
-    gains = [
-        Interval.of_gains(*pair) for pair in zip(by_kind["deformable"], by_kind["plain"], strict=True)
-    ]
+    gains = [Interval.of_gains(*pair) for pair in zip(by_kind["deformable"], by_kind["plain"], strict=True)]
     rows.append(Row("gain, seed by seed", ("", "", "", *gains)))
     gain = gains[_STRENGTHS.index(1.0)]
     moves = Interval.of_mean([run.moves for run in runs])
@@ -247,8 +253,8 @@ def _outcome(
         columns=("convolutions", "width", "parameters", "MACs", *heads),
         rows=tuple(rows),
         verdict=verdict_on(gain),
-        reason=f"On pictures warped as in training, deformable convolutions differ from plain ones by {gain.in_points()}; "
-        f"their last layer's taps moved by {moves.value:.1f} pixels of the image on average.",
+        reason="On pictures warped as in training, deformable convolutions differ from plain ones by "
+        f"{gain.in_points()}; their last layer's taps moved by {moves.value:.1f} pixels of the image on average.",
         charts=(
             Chart(
                 "accuracy by strength of the warp at test time; training at 1",
@@ -270,15 +276,16 @@ def _outcome(
 EXPERIMENT = Experiment(
     name="deformable",
     title="Deformable against plain convolution on warped pictures",
-    claim="A convolution's field has a fixed shape, which does not follow things that are turned, shrunk or bent; taps that "
-    "move by offsets read from the picture do, and such a network names warped things more often rightly.",
-    setup="Fashion-MNIST, each picture turned by up to 60 degrees, shrunk to 1 to 1/1.4 of its sides, sheared and bent at "
-    "random, in training (a new warp at every step) and in test. Two networks of five 3x3 convolutions: in one the last "
-    "three are deformable (v1, offsets start at 0), the other is plain and wider, so that it has at least as many "
-    "parameters. Same pictures, order, steps and seeds, Adam. One learning rate for both, 0.003: of 0.001, 0.003 and 0.01 "
-    "the best for the plain network on seeds that are not used here. The claim holds if the deformable network's "
-    "accuracy on test pictures warped as in training is higher: the 95 % interval of the differences, seed by seed, lies "
-    "above 0.",
+    claim="A convolution's field has a fixed shape, which does not follow things that are turned, shrunk "
+    "or bent; taps that move by offsets read from the picture do, and such a network names warped things "
+    "more often rightly.",
+    setup="Fashion-MNIST, each picture turned by up to 60 degrees, shrunk to 1 to 1/1.4 of its sides, "
+    "sheared and bent at random, in training (a new warp at every step) and in test. Two networks of five "
+    "3x3 convolutions: in one the last three are deformable (v1, offsets start at 0), the other is plain "
+    "and wider, so that it has at least as many parameters. Same pictures, order, steps and seeds, Adam. "
+    "One learning rate for both, 0.003: of 0.001, 0.003 and 0.01 the best for the plain network on seeds "
+    "that are not used here. The claim holds if the deformable network's accuracy on test pictures warped "
+    "as in training is higher: the 95 % interval of the differences, seed by seed, lies above 0.",
     test=_test,
     data=_DATA,
 )

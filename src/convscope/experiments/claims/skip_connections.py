@@ -154,7 +154,10 @@ def _outcome(found: list[SkipConnections]) -> Outcome:
             dict(
                 enumerate(
                     zip(
-                        *(_wrong_by_distance(run, each.truth) for run, each in zip(runs[skip], found, strict=True)),
+                        *(
+                            _wrong_by_distance(run, each.truth)
+                            for run, each in zip(runs[skip], found, strict=True)
+                        ),
                         strict=True,
                     ),
                     start=1,
@@ -213,15 +216,17 @@ def _pictures(found: SkipConnections) -> tuple[PictureRow, ...]:
 EXPERIMENT = Experiment(
     name="skip-connections",
     title="Segmentation with and without skip connections",
-    claim="A network that pools and then enlarges again loses fine detail on the way, which the small maps cannot give "
-    "back; connections from each level down to its mirror level up restore it, so that outlines come out right.",
-    setup="Garments of Fashion-MNIST stand on a random texture, where brightness does not tell them from it; each pixel is "
-    "to be called foreground or backdrop. The left two thirds of a scene (training images) train, the right third (test "
-    "images) is looked at once, after the last step. Two U-Nets of four levels, from the same seeds, tiles and steps, "
-    "Adam: with skip connections, and without them but wider, so that it has at least as many parameters. One learning "
-    "rate for both, 0.003: of 0.001, 0.003 and 0.01 the best for the network without, on seeds that are not used here. "
-    "Each seed has its own scene. The claim holds if the IoU of the pixels at most 2 from an outline is higher with "
-    "skip connections: the 95 % interval of the differences, seed by seed, lies above 0.",
+    claim="A network that pools and then enlarges again loses fine detail on the way, which the small "
+    "maps cannot give back; connections from each level down to its mirror level up restore it, so that "
+    "outlines come out right.",
+    setup="Garments of Fashion-MNIST stand on a random texture, where brightness does not tell them from "
+    "it; each pixel is to be called foreground or backdrop. The left two thirds of a scene (training "
+    "images) train, the right third (test images) is looked at once, after the last step. Two U-Nets of "
+    "four levels, from the same seeds, tiles and steps, Adam: with skip connections, and without them but "
+    "wider, so that it has at least as many parameters. One learning rate for both, 0.003: of 0.001, 0.003 "
+    "and 0.01 the best for the network without, on seeds that are not used here. Each seed has its own "
+    "scene. The claim holds if the IoU of the pixels at most 2 from an outline is higher with skip "
+    "connections: the 95 % interval of the differences, seed by seed, lies above 0.",
     test=_test,
     data=_DATA,
 )
