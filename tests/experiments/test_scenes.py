@@ -67,6 +67,21 @@ def test_fit_is_fit_batches_on_its_shuffled_images():
     assert found[0][1].equal(found[1][1])
 
 
+def test_shares_of_the_rate_go_by_name():
+    batches = [
+        (torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0]))
+    ] * 2
+    moves = []
+    for shares in (None, {"1.bias": 0.5}):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+        before = [each.detach().clone() for each in network.parameters()]
+        fit_batches(network, batches[:1], steps=1, lr=0.1, optimizer=torch.optim.SGD, shares=shares)
+        moves.append([new.detach() - old for new, old in zip(network.parameters(), before, strict=True)])
+    for number, (plain, shared) in enumerate(zip(*moves, strict=True)):
+        torch.testing.assert_close(shared, plain * (0.5 if number == 3 else 1.0))
+
+
 def test_batches_must_last_for_the_steps():
     with pytest.raises(ValueError, match="shorter"):
         fit_batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -120,10 +120,13 @@ def fit_batches(
     loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
     optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
     faster: bool = True,
+    shares: Mapping[str, float] | None = None,
     **options: float | bool,
 ) -> Learning:
     """Train a network as `fit` does, on `steps` batches that are made elsewhere: images and what `loss` takes.
 
+    Args:
+        shares: of the rate, for the parameters whose names contain a key.
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
         >>> batch = torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])
@@ -134,12 +137,17 @@ def fit_batches(
     network.train()
     if faster:
         accelerate(network, "fp32")
-    moved = optimizer([each for each in network.parameters() if each.requires_grad], lr=lr, **options)  # type: ignore[call-arg]
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            share = next((share for part, share in (shares or {}).items() if part in name), 1.0)
+            by_rate.setdefault(lr * share, []).append(parameter)
+    moved = optimizer([{"params": each} for each in by_rate.values()], lr=lr, **options)  # type: ignore[call-arg]
     losses: list[float] = []
     accuracies: list[float] = []
     for step, (images, targets) in zip(range(steps), batches, strict=True):
-        for group in moved.param_groups:
-            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group, rate in zip(moved.param_groups, by_rate, strict=True):
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         scores = network(images)
         value = loss(scores, targets)
         moved.zero_grad(set_to_none=True)

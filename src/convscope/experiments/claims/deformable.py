@@ -33,6 +33,9 @@ _TURN, _SHEAR, _SHRINK = (
 )  # at strength 1: at most so far; sides become 1 to 1 / 1.4 of theirs
 _BEND = 0.15  # at strength 1: how far the 16 points that a picture is bent by move, in halves of its side
 _DEFORMED = ("layer3", "layer4", "layer5")
+_SHARES = {
+    ".offset.": 0.1
+}  # of the learning rate, as Zhu et al. (arXiv:1811.11168) train what predicts offsets
 _SHOWN = 8  # pictures
 _MEASURED = 200  # pictures over which the moves of the taps are averaged
 _SCALE = 6  # pixels of a shown picture for one of the image
@@ -41,17 +44,18 @@ _GRID, _MOVED = (70, 160, 255), (255, 120, 0)
 
 @dataclass(frozen=True)
 class _Size:
-    """How large the networks are, and how long they are trained on how many images."""
+    """How large the networks are, how long they are trained, at which rates, and on how many images they are tested."""
 
     width: int
     steps: int
     batch_size: int
     test_images: int
-    lr: float
+    plain_lr: float
+    deformable_lr: float
 
 
-_QUICK = _Size(width=12, steps=200, batch_size=64, test_images=1000, lr=3e-3)
-_FULL = _Size(width=20, steps=1000, batch_size=64, test_images=5000, lr=3e-3)
+_QUICK = _Size(12, steps=300, batch_size=64, test_images=2000, plain_lr=1e-2, deformable_lr=3e-3)
+_FULL = _Size(20, steps=1000, batch_size=64, test_images=10_000, plain_lr=1e-2, deformable_lr=3e-3)
 
 
 def _warp(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -91,8 +95,9 @@ class _Network(nn.Module):
         for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             name = f"layer{number}"
             kind = cnn.DeformableConv2d if deformable and name in _DEFORMED else cnn.Conv2d
-            layers[name] = kind(inputs, outputs, 3, padding=1, bias=False)
-            nn.init.kaiming_normal_(layers[name].weight, mode="fan_out", nonlinearity="relu")
+            convolution = kind(inputs, outputs, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            layers[name] = convolution
             layers[f"norm{number}"] = nn.BatchNorm2d(outputs)
             layers[f"relu{number}"] = nn.ReLU(inplace=True)
             if number in (1, 3):
@@ -216,7 +221,13 @@ def _test(effort: Effort) -> Outcome:
             effort.say(f"seed {seed}: {'deformable' if deformable else 'plain'} convolutions")
             width = size.width if deformable else plain_width
             network = seeded(partial(_Network, width, deformable), seed)
-            fit_batches(network, _batches(train, size, seed), steps=size.steps, lr=size.lr)
+            fit_batches(
+                network,
+                _batches(train, size, seed),
+                steps=size.steps,
+                lr=size.deformable_lr if deformable else size.plain_lr,
+                shares=_SHARES,
+            )
             shares[deformable] = tuple(hits(network, each, labels) / len(labels) for each in warped)
         shown = warped[_STRENGTHS.index(1.0)][:_MEASURED]
         moved, fixed = _places(network, _DEFORMED[-1], shown)

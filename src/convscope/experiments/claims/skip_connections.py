@@ -21,7 +21,7 @@ from convscope.experiments.skip_connections import (
     near_outlines,
     skip_connections,
 )
-from convscope.models import create_model
+from convscope.models import UNet
 
 __all__ = ["EXPERIMENT"]
 
@@ -61,8 +61,8 @@ def _scene(seed: int, data: str, size: _Size) -> Scene:
     split = _split(size)
     pictures: list[Tensor] = []
     corners: list[tuple[int, int]] = []
-    for name, first, last, share in (("train", 0, split, 2), ("test", split, size.width, 1)):
-        images = load_dataset(data, name).images
+    train, test = load_dataset(data, "train").images, load_dataset(data, "test").images
+    for images, first, last, share in ((train, 0, split, 2), (test, split, size.width, 1)):
         count = size.garments * share // 3
         picked = torch.randint(len(images), (count,), generator=generator)
         rows = torch.randint(size.height - images.shape[2] + 1, (count,), generator=generator)
@@ -78,10 +78,9 @@ def _split(size: _Size) -> int:
 
 def _width_without(size: _Size) -> int:
     """Return with how many channels the U-Net without skip connections has no fewer parameters than that with them."""
-    options = {"in_channels": 1, "depth": size.depth}
     with torch.device("meta"):
-        wanted = num_params(create_model("unet", width=size.channels, **options))
-    return least_width(lambda width: create_model("unet_no_skip", width=width, **options), wanted)
+        wanted = num_params(UNet(in_channels=1, width=size.channels, depth=size.depth))
+    return least_width(lambda width: UNet(in_channels=1, width=width, depth=size.depth, skip=False), wanted)
 
 
 def _wrong_by_distance(run: SkipRun, truth: np.ndarray) -> list[float]:
