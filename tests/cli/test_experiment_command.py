@@ -6,7 +6,7 @@ import re
 import pytest
 
 from convscope.cli.main import main
-from convscope.errors import UsageError
+from convscope.errors import DataError
 from convscope.experiments import Effort, get_experiment, list_experiments
 
 
@@ -69,5 +69,5 @@ def test_refusals(capsys, arguments, message):
 
 def test_a_full_run_needs_its_data(monkeypatch, tmp_path):
     monkeypatch.setenv("CONVSCOPE_HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="convscope data fetch cifar10"):
+    with pytest.raises(DataError, match="convscope data fetch cifar10"):
         Effort(full=True).images("train")

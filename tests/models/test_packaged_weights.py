@@ -34,7 +34,7 @@ def test_what_it_knows(capsys):
     assert "trained by: convscope" in text
     assert main(["predict", "cat", "--model", "speed_cnn", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["predictions"][0]
-    assert found["classes"][0]["name"] == "cat"
+    assert found["top"][0]["class"] == "cat"
 
 
 @pytest.mark.data

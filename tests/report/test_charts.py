@@ -22,7 +22,7 @@ def test_a_logarithmic_axis_spaces_ratios_evenly():
     assert x2 > x0
     assert y2 < y0
     ticks = re.findall(r'text-anchor="middle">([\d,. M]+)</text>', svg)
-    assert ticks == ["10", "100", "1,000"]
+    assert ticks == ["10", "20", "50", "100", "200", "500", "1,000"]
 
 
 def test_a_straight_axis_spaces_differences_evenly():

@@ -52,7 +52,7 @@ class Effort:
         """Return the `train` or `test` images of the data set.
 
         Raises:
-            UsageError: CIFAR-10 was not fetched; `convscope data fetch cifar10` does.
+            DataError: CIFAR-10 was not fetched; `convscope data fetch cifar10` does.
         Example:
             >>> len(Effort().images("test"))
             2000

@@ -17,26 +17,40 @@ from convscope.ops import softmax_cross_entropy
 
 __all__ = ["Learning", "class_scores", "fit", "fit_batches", "hits", "num_params", "pixels", "seeded"]
 
+_WINDOW = 20  # steps that the training error is averaged over
+
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Learning:
-    """The losses of a training, one a step, and how many of a batch were right, one a step."""
+    """The losses of a training, one a step, and which share of a batch was right, one a step."""
 
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
     seconds: float
 
-    def steps_to_error(self, error: float, window: int = 20) -> int | None:
+    def errors(self, window: int = _WINDOW) -> tuple[float, ...]:
+        """Return the training error averaged over each `window` steps in a row; the first ends at step `window`.
+
+        Example:
+            >>> Learning((), (0.0, 0.5, 1.0, 1.0), 0.0).errors(window=2)
+            (0.75, 0.25, 0.0)
+        """
+        return tuple(
+            1 - sum(self.accuracies[end - window : end]) / window
+            for end in range(window, len(self.accuracies) + 1)
+        )
+
+    def steps_to_error(self, error: float, window: int = _WINDOW) -> int | None:
         """Return the first step at which the training error, averaged over a window of steps, was at most `error`.
 
         Example:
             >>> Learning((), (0.0, 0.5, 1.0, 1.0), 0.0).steps_to_error(0.3, window=2)
             3
         """
-        for end in range(window, len(self.accuracies) + 1):
-            if 1 - sum(self.accuracies[end - window : end]) / window <= error:
+        for end, found in enumerate(self.errors(window), window):
+            if found <= error:
                 return end
         return None
 
@@ -87,6 +101,8 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
     optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
     faster: bool = True,
+    decays: bool = True,
+    until_error: float | None = None,
     **options: float | bool,
 ) -> Learning:
     """Train a network in place: Adam unless said otherwise, its rate going down to 0 along half a cosine.
@@ -97,6 +113,8 @@ def fit(
         images (N, C, H, W), labels (N,) or whatever `loss` takes, a row an image
     Args:
         faster: accelerate the network while it trains; leave it out where bits are compared.
+        decays: let the rate go down; otherwise it stays.
+        until_error: stop as soon as the training error (`Learning.errors`) is at most this.
         options: of the optimiser, such as `momentum`.
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
@@ -107,7 +125,16 @@ def fit(
     """
     batches = _shuffled(images, labels, steps, min(batch_size, len(images)), seed)
     return fit_batches(
-        network, batches, steps=steps, lr=lr, loss=loss, optimizer=optimizer, faster=faster, **options
+        network,
+        batches,
+        steps=steps,
+        lr=lr,
+        loss=loss,
+        optimizer=optimizer,
+        faster=faster,
+        decays=decays,
+        until_error=until_error,
+        **options,
     )
 
 
@@ -120,6 +147,8 @@ def fit_batches(
     loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
     optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
     faster: bool = True,
+    decays: bool = True,
+    until_error: float | None = None,
     shares: Mapping[str, float] | None = None,
     **options: float | bool,
 ) -> Learning:
@@ -142,12 +171,13 @@ def fit_batches(
         if parameter.requires_grad:
             share = next((share for part, share in (shares or {}).items() if part in name), 1.0)
             by_rate.setdefault(lr * share, []).append(parameter)
-    moved = optimizer([{"params": each} for each in by_rate.values()], lr=lr, **options)  # type: ignore[call-arg]
+    moved = optimizer([{"params": each, "lr": rate} for rate, each in by_rate.items()], lr=lr, **options)  # type: ignore[call-arg]
     losses: list[float] = []
     accuracies: list[float] = []
     for step, (images, targets) in zip(range(steps), batches, strict=True):
-        for group, rate in zip(moved.param_groups, by_rate, strict=True):
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        if decays:
+            for group, rate in zip(moved.param_groups, by_rate, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         scores = network(images)
         value = loss(scores, targets)
         moved.zero_grad(set_to_none=True)
@@ -155,6 +185,10 @@ def fit_batches(
         moved.step()
         losses.append(float(value.detach()))
         accuracies.append(float((scores.detach().argmax(dim=1) == targets).float().mean()))
+        if until_error is not None:
+            newest = Learning((), tuple(accuracies[-_WINDOW:]), 0.0)
+            if newest.steps_to_error(until_error) is not None:
+                break
     network.eval()
     return Learning(tuple(losses), tuple(accuracies), time.perf_counter() - began)
 

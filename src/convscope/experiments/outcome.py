@@ -68,8 +68,7 @@ class Interval:
         mean = statistics.fmean(values)
         if len(values) == 1:
             return cls(mean, -math.inf, math.inf)
-        t = _T95[len(values) - 2] if len(values) - 2 < len(_T95) else _Z95
-        half = t * statistics.stdev(values) / math.sqrt(len(values))
+        half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(mean, mean - half, mean + half)
 
     @classmethod
@@ -105,15 +104,14 @@ class Interval:
         return self.low == self.high
 
     def in_points(self) -> str:
-        """Return a difference of shares in percentage points, with its bounds, for a sentence.
+        """Return a difference of shares as a text in percentage points, with its bounds.
 
         Example:
-            >>> Interval(0.021, 0.004, 0.038).in_points()
-            '+2.1 points (95 % interval +0.4 to +3.8)'
+            >>> Interval(0.021, 0.004, 0.038).in_points(), Interval.of_mean([-0.05]).in_points()
+            ('+2.1 points (0.4 to 3.8)', '-5.0 points (one seed)')
         """
-        return (
-            f"{100 * self.value:+.1f} points (95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f})"
-        )
+        bounds = f"{100 * self.low:.1f} to {100 * self.high:.1f}" if math.isfinite(self.low) else "one seed"
+        return f"{100 * self.value:+.1f} points ({bounds})"
 
     def to_dict(self) -> dict[str, float]:
         """Return value and bounds as plain values for JSON."""
@@ -261,6 +259,14 @@ def verdict_of_all(verdicts: Sequence[Verdict]) -> Verdict:
     if Verdict.FAILS in verdicts:
         return Verdict.FAILS
     return Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.HOLDS
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's distribution (Abramowitz & Stegun, 26.7.5, where there is no table)."""
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = _Z95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def _plain(cell: str | int | float | Interval) -> object:

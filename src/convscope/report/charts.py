@@ -19,7 +19,7 @@ _SIZE = 12  # of the letters
 
 STYLE = """
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 18px; }
-.chart { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+.chart { width: 100%; max-width: 640px; height: auto; font: 12px system-ui, sans-serif; }
 .chart text { fill: var(--ink); }
 .chart .title { font-size: 14px; font-weight: 600; }
 .chart .grid { stroke: var(--rule); stroke-width: 1; }

@@ -61,8 +61,8 @@ class _Size:
     lr: float
 
 
-_QUICK = _Size(train=4000, test=400, width=16, steps=300, batch_size=32, lr=3e-3)
-_FULL = _Size(train=10000, test=2000, width=24, steps=800, batch_size=32, lr=3e-3)
+_QUICK = _Size(train=4000, test=400, width=16, steps=300, batch_size=32, lr=1e-2)
+_FULL = _Size(train=10000, test=2000, width=24, steps=800, batch_size=32, lr=1e-2)
 
 
 @dataclass(frozen=True, eq=False)

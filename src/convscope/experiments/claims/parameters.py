@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from convscope.experiments.experiment import Effort, Experiment
@@ -30,7 +31,9 @@ def _test(effort: Effort) -> Outcome:
     for size in _SIZES:
         effort.say(f"counting at {size}x{size}")
         for name, build in (("MLP", _mlp), ("CNN", _cnn)):
-            found = trace(build(size), (1, 3, size, size))
+            with torch.device("meta"):  # counted, not filled
+                network = build(size).eval()
+            found = trace(network, (1, 3, size, size))
             counts[name, size] = found.num_params, found.macs
             curves.setdefault(name, []).append((3.0 * size * size, float(found.num_params)))
             rows.append(Row(f"{name} at {size}x{size}", (3 * size * size, found.num_params, found.macs)))

@@ -50,8 +50,8 @@ class _Size:
     lr: float
 
 
-_QUICK = _Size(192, 576, 120, channels=8, depth=4, steps=150, batch_size=16, tile=64, lr=3e-3)
-_FULL = _Size(384, 1152, 480, channels=16, depth=4, steps=300, batch_size=8, tile=128, lr=3e-3)
+_QUICK = _Size(192, 576, 120, channels=8, depth=4, steps=150, batch_size=16, tile=64, lr=1e-2)
+_FULL = _Size(384, 1152, 480, channels=16, depth=4, steps=300, batch_size=8, tile=128, lr=1e-2)
 
 
 def _scene(seed: int, data: str, size: _Size) -> Scene:
