@@ -26,16 +26,12 @@ __all__ = ["EXPERIMENT"]
 
 _DATA = ("fashion-mnist", "fashion-mnist-full")
 _STRENGTHS = (0.0, 0.5, 1.0, 1.5)  # of the warps at test time; training has the third
-_TURN, _SHEAR, _SHRINK = (
-    math.pi / 3,
-    0.3,
-    0.4,
-)  # at strength 1: at most so far; sides become 1 to 1 / 1.4 of theirs
+# At strength 1: turned by at most so far, sheared by so much, sides shrunk to between 1 and 1 / 1.4 of theirs.
+_TURN, _SHEAR, _SHRINK = math.pi / 3, 0.3, 0.4
 _BEND = 0.15  # at strength 1: how far the 16 points that a picture is bent by move, in halves of its side
 _DEFORMED = ("layer3", "layer4", "layer5")
-_SHARES = {
-    ".offset.": 0.1
-}  # of the learning rate, as Zhu et al. (arXiv:1811.11168) train what predicts offsets
+# Of the learning rate: what predicts offsets is trained as in Zhu et al., arXiv:1811.11168.
+_SHARES = {".offset.": 0.1}
 _SHOWN = 8  # pictures
 _MEASURED = 200  # pictures over which the moves of the taps are averaged
 _SCALE = 6  # pixels of a shown picture for one of the image
@@ -83,7 +79,7 @@ def _warp(images: Tensor, strength: float, generator: torch.Generator) -> Tensor
 
 
 class _Network(nn.Module):
-    """Five 3x3 convolutions with batch norm and ReLU, the second and the third pooling after them halving the map.
+    """Five 3x3 convolutions with batch norm and ReLU, max pooling behind the first and the third.
 
     The last three are plain or deformable, which start as plain ones: with offsets of 0.
     """
