@@ -22,6 +22,9 @@ _MODULES = {
     "losses": "losses",
     "small-kernels": "small_kernels",
     "residual": "residual",
+    "skip-connections": "skip_connections",
+    "deformable": "deformable",
+    "context": "context",
 }
 
 

@@ -72,6 +72,16 @@ class Interval:
         return cls(mean, mean - half, mean + half)
 
     @classmethod
+    def of_gains(cls, ones: Sequence[float], others: Sequence[float]) -> Interval:
+        """Return the mean of how much higher `ones` are than `others`, which came from the same seeds in this order.
+
+        Example:
+            >>> Interval.of_gains([0.75, 0.5], [0.5, 0.25])
+            Interval(value=0.25, low=0.25, high=0.25)
+        """
+        return cls.of_mean([one - other for one, other in zip(ones, others, strict=True)])
+
+    @classmethod
     def of_share(cls, hits: int, total: int) -> Interval:
         """Return a share of independent yes-or-no trials (Wilson, JASA 1927).
 
