@@ -24,7 +24,7 @@ __all__ = [
     "draw_class_activations",
 ]
 
-_ROW = 3.1  # inches
+_PANEL = 3.1  # inches that a picture is wide
 _OPAQUE = 0.55  # how much of the map covers the photograph
 
 
@@ -46,10 +46,10 @@ def draw_class_activation(
         picture = min_max_image((given if given.shape[0] in (1, 3) else given[:1]).float())
     grey = picture.ndim == 2 or picture.shape[2] == 1
     planes, large = found.maps[image].float(), found.upsampled()[image].float()
-    figure = new_figure(PAGE_WIDTH, 0.55 + _ROW * len(planes))
+    height, width = picture.shape[:2]
+    figure = new_figure(PAGE_WIDTH, 0.6 + (min(_PANEL * height / width, 5) + 0.25) * len(planes))
     figure.suptitle(plain(_heading(found)), fontsize=10, color=INK, x=0.01, ha="left")
     grid = figure.subplots(len(planes), 3, squeeze=False, width_ratios=(1, 1, 1.12))
-    height, width = picture.shape[:2]
     for place, (photograph, over, raw) in enumerate(grid):
         limit = float(planes[place].abs().max()) or 1.0
         colours, low = (AMOUNTS, 0.0) if found.relu else (SIGNED, -limit)
