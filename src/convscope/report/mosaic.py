@@ -164,7 +164,8 @@ def _block(block: Block, layout: Tiling, beside: int) -> Image.Image:
             top += lines
         planes = averaged(row.planes, (layout.tile_height, layout.tile_width)) if reduced else row.planes
         tiles = painted(planes, block.scale, coloured=block.coloured)
-        image.paste(Image.fromarray(sheet(tiles, layout, GROUND)), (beside, top))
+        ground = (255, 255, 255) if block.coloured else GROUND  # grey is the zero of coloured tiles
+        image.paste(Image.fromarray(sheet(tiles, layout, ground)), (beside, top))
         top += layout.height + between
     return image
 
