@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convscope.cli.cell import classes_of_cell, of_cell
-from convscope.cli.network import open_network
+from convscope.cli.network import open_network, picture_at
 from convscope.cli.output import print_json, say_written
 from convscope.errors import UsageError
 
@@ -75,7 +75,7 @@ def run(
     json
         Print layer, scores and ranges as JSON.
     """
-    from convscope.data import cat, decode_image, visible_part
+    from convscope.data import visible_part
     from convscope.files import write_bytes
     from convscope.inspection import class_activation
     from convscope.report.activation_pictures import activation_text, draw_class_activation
@@ -116,8 +116,7 @@ def run(
 
         seen = None
         if opened.preprocessing is not None:
-            pixels = cat() if image is None else decode_image(image)
-            seen = visible_part(pixels, opened.preprocessing)
+            seen = visible_part(picture_at(picture), opened.preprocessing)
         written.append(write_png(draw_class_activation(found, seen), output))
     if raw is not None:
         write_bytes(raw, _npy(found.maps[0].numpy()))
