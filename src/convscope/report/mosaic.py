@@ -137,7 +137,7 @@ def _layout(block: Block, room: int) -> tuple[Tiling, int]:
     rows = len(block.rows)
     # A table has its form, and needs height for it. Rows that are to be compared are low, to be near each other.
     tallest = min(room, 4 * _TALLEST if block.columns else _TALLEST)
-    tallest = tallest if rows == 1 else max(min(tallest, 2 * _TALLEST) // (2 * rows), 60)
+    tallest = tallest if rows == 1 else max(min(tallest, 2 * _TALLEST) // (2 * rows), 100)
     return tiling(
         len(planes), (height, width), room=ROOM - beside, tallest=tallest, columns=block.columns
     ), beside
