@@ -12,6 +12,11 @@ __all__ = ["get_experiment", "list_experiments"]
 # In the order of the document: name -> module in `claims`.
 _MODULES = {
     "parameters": "parameters",
+    "flipped-kernel": "flipped_kernel",
+    "low-pass": "low_pass",
+    "pooling": "pooling",
+    "small-kernels": "small_kernels",
+    "residual": "residual",
 }
 
 
