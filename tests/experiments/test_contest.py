@@ -59,15 +59,15 @@ def test_all_networks_of_a_seed_get_the_same_weights_and_batches(task):
         made.append(Watched())
         return made[-1]
 
-    found = contest({"one": build, "two": build}, task, Effort(seeds=(3, 5)), faster=False)
-    one, two = found["one"].networks, found["two"].networks
+    found = contest({"one": build, "another": build}, task, Effort(seeds=(3, 5)), faster=False)
+    one, two = found["one"].networks, found["another"].networks
     assert one[0].first.equal(two[0].first)
     assert not one[0].first.equal(one[1].first)
     for first, second in zip(one, two, strict=True):
         assert len(first.seen) == BUDGET.steps
         assert torch.cat(first.seen).equal(torch.cat(second.seen))
     assert not torch.cat(one[0].seen).equal(torch.cat(one[1].seen))
-    assert found["one"].learnings[0].losses == found["two"].learnings[0].losses
+    assert found["one"].learnings[0].losses == found["another"].learnings[0].losses
 
 
 def test_figures_against_torch(task):

@@ -74,6 +74,8 @@ def test_the_outcome_is_whole_and_the_same_again(outcome):
         assert plain.cells[:2] == residual.cells[:2]
     figures = dict(outcome.figures)
     loss = {row.name: row.cells[3].value for row in outcome.rows}
+    drawn = {curve.name: dict(curve.points) for curve in outcome.charts[0].curves}
+    assert all(loss[f"{kind}, {depth} layers"] == drawn[kind][depth] for kind in drawn for depth in (8, 14))
     assert figures["plain_growth"] == pytest.approx(loss["plain, 14 layers"] - loss["plain, 8 layers"])
     assert figures["gap_at_deepest"] == pytest.approx(loss["plain, 14 layers"] - loss["residual, 14 layers"])
     assert json.dumps(_test(EFFORT, TINY).to_dict()) == json.dumps(outcome.to_dict())
