@@ -9,7 +9,7 @@ from convscope.data import load_dataset
 from convscope.experiments import Verdict, num_params, seeded
 from convscope.experiments.claims import deformable as claim
 
-TINY = claim._Size(2, steps=3, batch_size=8, test_images=40, plain_lr=1e-3, deformable_lr=1e-3)
+TINY = claim._Size(2, steps=3, batch_size=8, test_images=40, lr=1e-3)
 
 
 @pytest.fixture
