@@ -1,6 +1,7 @@
 """What a network shows: feature maps, filters, the arithmetic of a value, what it confuses."""
 
 from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
+from convscope.inspection.attribution import Attribution
 from convscope.inspection.audit import Audit, Finding, audit
 from convscope.inspection.calibration import Calibration, CalibrationBin, calibration
 from convscope.inspection.confusion import (
@@ -16,9 +17,13 @@ from convscope.inspection.explanation import Explanation, explain
 from convscope.inspection.feature_maps import FeatureMaps, feature_maps, layer_names
 from convscope.inspection.features import FeatureInfo, FeatureNetwork, features_only
 from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
+from convscope.inspection.integrated_gradients import IntegratedGradients, integrated_gradients
+from convscope.inspection.occlusion import Occlusion, occlusion
+from convscope.inspection.saliency import saliency
 from convscope.inspection.summary import Summary, SummaryRow, summary
 
 __all__ = [
+    "Attribution",
     "Audit",
     "Calibration",
     "CalibrationBin",
@@ -31,7 +36,9 @@ __all__ = [
     "FeatureNetwork",
     "FilterBank",
     "Finding",
+    "IntegratedGradients",
     "Mistake",
+    "Occlusion",
     "OnOneScale",
     "Summary",
     "SummaryRow",
@@ -47,10 +54,13 @@ __all__ = [
     "filter_banks",
     "filter_layers",
     "filters",
+    "integrated_gradients",
     "layer_names",
     "min_max_image",
     "mistakes",
     "most_unsure",
+    "occlusion",
     "on_one_scale",
+    "saliency",
     "summary",
 ]

@@ -31,7 +31,7 @@ from convscope.trace.record import Record, TensorFacts
 from convscope.trace.replay import Circumstances, autocast_state
 from convscope.trace.rules import makes_constants
 
-__all__ = ["Trace", "trace"]
+__all__ = ["Trace", "plain_result", "trace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,7 +510,7 @@ def _run(
                 result = network(*positional, **named)
         except Exception as error:
             raise refusal(network, args, kwargs, mode, capture, error) from error
-        returned = tensors_in(_plain(result))
+        returned = tensors_in(plain_result(result))
         outputs = tuple(capture.value_of(tensor) for tensor in returned)
         capture.part_from(copies)
     return Trace(
@@ -537,7 +537,7 @@ def _run(
     )
 
 
-def _plain(result: Any) -> Any:
+def plain_result(result: Any) -> Any:
     """Return a mapping or a dataclass of outputs as a dict."""
     if hasattr(result, "items") and not isinstance(result, dict):
         return dict(result.items())
