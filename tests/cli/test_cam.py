@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from convscope.cli.main import main
-from convscope.data import cat_path, normalise
-from convscope.inspection import class_activation, confusion_matrix
+from convscope.data import cat, cat_path, normalise, preprocess
+from convscope.inspection import class_activation, confusion_matrix, occlusion
+from convscope.models import create_model, weights_info
 from convscope.training import Recipe, Run, train
 
 
@@ -210,3 +211,43 @@ def test_the_command_says_what_the_call_says(capsys):
     found = class_activation(create_seeded_model("resnet20", 0).eval(), image)
     assert facts == json.loads(json.dumps(found.to_dict()))
     assert torch.equal(found.images, image)
+
+
+@pytest.mark.parametrize("method", ["saliency", "integrated-gradients", "occlusion"])
+def test_pixel_by_pixel(capsys, tmp_path, method):
+    picture, raw = tmp_path / "pixels.png", tmp_path / "maps.npy"
+    command = (
+        "cam",
+        "--model",
+        "speed_cnn",
+        "--weights",
+        "default",
+        "--target",
+        "cat;dog",
+        "--method",
+        method,
+    )
+    facts = json.loads(answer(capsys, *command, "--output", picture, "--raw", raw, "--json"))
+    assert [each["name"] for each in facts["classes"]] == ["cat", "dog"]
+    assert [each["images"][0]["target"] for each in facts["classes"]] == [3, 5]
+    network = create_model("speed_cnn", weights="default").eval()
+    given = preprocess(cat(), weights_info(network).preprocessing)
+    with torch.no_grad():
+        scores = network(given)[0, [3, 5]].tolist()
+    assert [each["images"][0]["score"] for each in facts["classes"]] == pytest.approx(scores, abs=1e-4)
+    maps = np.load(raw, allow_pickle=False)
+    assert maps.shape == ((2, 32, 32) if method == "occlusion" else (2, 3, 32, 32))
+    if method == "occlusion":
+        own = occlusion(network, given, [5], window=4)  # a seventh of 32
+        np.testing.assert_allclose(maps[1], own.maps[0].numpy(), atol=1e-5)
+    with Image.open(picture) as drawn:
+        assert drawn.width > 1000
+    assert "cat" in answer(capsys, *command)
+    assert "not for" in refusal(capsys, *command, "--layer", "blocks")
+    assert "did you mean 'cat'" in refusal(capsys, *command[:5], "--target", "catt", "--method", method)
+
+
+def test_a_window_is_for_occlusion(capsys):
+    for method in ("grad-cam", "saliency"):
+        command = ("cam", "--model", "speed_cnn", "--window", 4, "--method", method)
+        assert "--window is for occlusion" in refusal(capsys, *command)

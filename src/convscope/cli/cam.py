@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convscope.cli.cell import classes_of_cell, of_cell
-from convscope.cli.network import open_network, picture_at
+from convscope.cli.network import OpenedNetwork, open_network, picture_at
 from convscope.cli.output import print_json, say_written
-from convscope.errors import UsageError
+from convscope.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
+    from convscope.inspection import Attribution
     from convscope.training import Run
+
+_PIXELS = ("saliency", "integrated-gradients", "occlusion")
 
 
 def run(
@@ -27,6 +30,7 @@ def run(
     target: str | None = None,
     method: str = "grad-cam",
     layer: str | None = None,
+    window: int | None = None,
     output_of: str | None = None,
     signed: bool = False,
     cell: str | None = None,
@@ -37,7 +41,7 @@ def run(
     raw: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Which parts of a picture a class score rests on: Grad-CAM, LayerCAM or Score-CAM, over the photograph.
+    """Which parts of a picture a class score rests on, over the photograph: class activation, or pixel by pixel.
 
     With --cell, of all images of one class that a run takes for another, for both classes.
 
@@ -52,9 +56,12 @@ def run(
     target
         Classes by number or name, separated by semicolons (or commas between numbers); by default the likeliest.
     method
-        grad-cam, layer-cam or score-cam.
+        grad-cam, layer-cam or score-cam of a layer; of the pixels themselves saliency, integrated-gradients or
+        occlusion.
     layer
         Whose maps are weighed, as convscope trace lists them; by default the last maps before the scores are made.
+    window
+        Of occlusion: pixels a side of what is covered; by default a seventh of the picture's shorter side.
     output_of
         Of a network that returns several tensors: the name of the one with the scores.
     signed
@@ -100,6 +107,23 @@ def run(
         _cell(opened.run, opened.network, cell, data, images, method, layer, signed, output, raw, json)
         return
     given = opened.given(picture)
+    if method in _PIXELS:
+        if layer is not None or output_of is not None or signed:
+            raise UsageError(f"--layer, --output-of and --signed are not for {method}.", call="cam")
+        _pixels(
+            opened,
+            picture,
+            given,
+            None if target is None else _targets(target),
+            method,
+            window,
+            output,
+            raw,
+            json,
+        )
+        return
+    if window is not None:
+        raise UsageError("--window is for occlusion.", call="cam")
     found = class_activation(
         opened.network,
         given,
@@ -126,6 +150,73 @@ def run(
     else:
         print(activation_text(found))
     say_written(*written)
+
+
+def _pixels(
+    opened: OpenedNetwork,
+    picture: Path,
+    given: Tensor | tuple[int, ...],
+    targets: list[int | str] | None,
+    method: str,
+    window: int | None,
+    output: Path | None,
+    raw: Path | None,
+    json: bool,
+) -> None:
+    """Attribute the scores of some classes to the pixels of one picture."""
+    import torch
+
+    from convscope.data import visible_part
+    from convscope.files import write_bytes
+    from convscope.inspection import integrated_gradients, occlusion, saliency
+    from convscope.models import weights_info
+    from convscope.report.activation_pictures import attributions_text, draw_attributions
+
+    if window is not None and method != "occlusion":
+        raise UsageError("--window is for occlusion.", call="cam")
+    if not isinstance(given, torch.Tensor) or given.dim() != 4:
+        raise UsageError(f"{method} needs a network of images.", call="cam")
+    known: tuple[str, ...] = ()
+    if opened.run is not None:
+        known = opened.run.facts.classes
+    elif hasattr(opened.network, "weights_info"):
+        known = weights_info(opened.network).classes
+    asked = [None] if targets is None else [_number_of(target, known) for target in targets]
+    side = max(1, min(given.shape[2:]) // 7) if window is None else window
+    found: list[Attribution] = []
+    for target in asked:
+        if method == "saliency":
+            found.append(saliency(opened.network, given, target))
+        elif method == "integrated-gradients":
+            found.append(integrated_gradients(opened.network, given, target))
+        else:
+            found.append(occlusion(opened.network, given, target, window=side))
+    names = [known[entry.targets[0]] if known else f"class {entry.targets[0]}" for entry in found]
+    written: list[Path] = []
+    if output is not None:
+        from convscope.report.figures import write_png
+
+        seen = None
+        if opened.preprocessing is not None:
+            seen = visible_part(picture_at(picture), opened.preprocessing)
+        written.append(write_png(draw_attributions(found, names, given, seen), output))
+    if raw is not None:
+        write_bytes(raw, _npy(torch.cat([entry.maps for entry in found]).numpy()))
+        written.append(raw)
+    if json:
+        facts = [{"name": name, **entry.to_dict()} for name, entry in zip(names, found, strict=True)]
+        print_json({"method": method, "classes": facts})
+    else:
+        print(attributions_text(found, names))
+    say_written(*written)
+
+
+def _number_of(target: int | str, classes: tuple[str, ...]) -> int:
+    if isinstance(target, int):
+        return target
+    if target not in classes:
+        raise UnknownNameError("class", target, classes, call="cam")
+    return classes.index(target)
 
 
 def _cell(

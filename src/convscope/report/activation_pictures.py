@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +12,8 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from convscope.errors import printable
-from convscope.inspection import ClassActivation, min_max_image
-from convscope.report.colours import AMOUNTS, INK, SIGNED
+from convscope.inspection import Attribution, ClassActivation, min_max_image, scale_of
+from convscope.report.colours import AMOUNTS, GREYS, INK, SIGNED, map_of
 from convscope.report.figures import PAGE_WIDTH, new_figure, picture_axes, plain
 from convscope.report.terminal import table
 
@@ -20,6 +21,8 @@ __all__ = [
     "activation_alt_text",
     "activation_text",
     "activations_text",
+    "attributions_text",
+    "draw_attributions",
     "draw_class_activation",
     "draw_class_activations",
 ]
@@ -41,30 +44,73 @@ def draw_class_activation(
             network's own input, its smallest value black and its largest white.
         image: number of the image in the batch.
     """
-    if picture is None:
-        given = found.images[image]
-        picture = min_max_image((given if given.shape[0] in (1, 3) else given[:1]).float())
-    grey = picture.ndim == 2 or picture.shape[2] == 1
+    given = found.images[image]
     planes, large = found.maps[image].float(), found.upsampled()[image].float()
-    height, width = picture.shape[:2]
-    figure = new_figure(PAGE_WIDTH, 0.6 + (min(_PANEL * height / width, 5) + 0.25) * len(planes))
-    figure.suptitle(plain(_heading(found)), fontsize=10, color=INK, x=0.01, ha="left")
-    grid = figure.subplots(len(planes), 3, squeeze=False, width_ratios=(1, 1, 1.12))
-    for place, (photograph, over, raw) in enumerate(grid):
-        limit = float(planes[place].abs().max()) or 1.0
+    rows, columns = planes.shape[1:]
+    drawn: list[_Row] = []
+    for place, plane in enumerate(planes):
+        limit = float(plane.abs().max()) or 1.0
         colours, low = (AMOUNTS, 0.0) if found.relu else (SIGNED, -limit)
-        name = plain(_short(found.name_of(image, place)))
+        label = f"{_short(found.name_of(image, place))}\nscore {float(found.scores[image, place]):.4g}"
+        drawn.append(_Row(label, plane, large[place], colours, low, limit))
+    shown = _seen(given) if picture is None else picture
+    return _draw_rows(_heading(found), f"the map as it is, {rows} x {columns}", drawn, shown)
+
+
+def draw_attributions(
+    found: Sequence[Attribution], names: Sequence[str], images: Tensor, picture: np.ndarray | None = None
+) -> Figure:
+    """Draw the photograph, the map over it and the map itself for what pixels have to do with some classes.
+
+    Shapes:
+        images (1, C, H, W), what the network was given
+    Args:
+        found: by one method, an entry a class, of one image.
+        names: of the classes.
+        picture: as in `draw_class_activation`.
+    """
+    drawn: list[_Row] = []
+    for entry, name in zip(found, names, strict=True):
+        plane = entry.planes[0].float()
+        scale = scale_of([plane])
+        label = f"{_short(name)}\nscore {entry.scores[0]:.4g}"
+        drawn.append(_Row(label, plane, plane, map_of(scale), scale.low, scale.high))
+    shown = _seen(images[0]) if picture is None else picture
+    return _draw_rows(found[0].method, "the map", drawn, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A class's map as it is and at the photograph's size, and the colours between two values."""
+
+    label: str
+    plane: Tensor
+    large: Tensor
+    colours: str
+    low: float
+    high: float
+
+
+def _seen(image: Tensor) -> np.ndarray:
+    """Return a network's input (C, H, W) as a picture, its smallest value black and its largest white."""
+    return min_max_image((image if image.shape[0] in (1, 3) else image[:1]).float())
+
+
+def _draw_rows(heading: str, title: str, rows: Sequence[_Row], picture: np.ndarray) -> Figure:
+    height, width = picture.shape[:2]
+    grey = picture.ndim == 2 or picture.shape[2] == 1
+    figure = new_figure(PAGE_WIDTH, 0.6 + (min(_PANEL * height / width, 5) + 0.25) * len(rows))
+    figure.suptitle(plain(heading), fontsize=10, color=INK, x=0.01, ha="left")
+    grid = figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.12))
+    for place, ((photograph, over, raw), row) in enumerate(zip(grid, rows, strict=True)):
         picture_axes(photograph, "what the network sees" if not place else "")
-        photograph.imshow(picture, cmap="gray" if grey else None)
-        photograph.set_ylabel(
-            f"{name}\nscore {float(found.scores[image, place]):.4g}", fontsize=10, color=INK
-        )
+        photograph.imshow(picture, cmap=GREYS if grey else None)
+        photograph.set_ylabel(plain(row.label), fontsize=10, color=INK)
         picture_axes(over, "the map over it" if not place else "")
-        _overlay(over, picture, large[place], colours, low, limit)
-        rows, columns = planes.shape[1:]
-        picture_axes(raw, f"the map as it is, {rows} x {columns}" if not place else "")
+        _overlay(over, picture, row.large, row.colours, row.low, row.high)
+        picture_axes(raw, title if not place else "")
         shown = raw.imshow(
-            planes[place].numpy(), cmap=colours, vmin=low, vmax=limit, interpolation="nearest",
+            row.plane.numpy(), cmap=row.colours, vmin=row.low, vmax=row.high, interpolation="nearest",
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )  # fmt: skip
         bar = figure.colorbar(shown, ax=raw, fraction=0.06, pad=0.03)
@@ -88,7 +134,7 @@ def draw_class_activations(
     figure.suptitle(plain(_heading(found)), fontsize=9, color=INK, x=0.01, ha="left")
     grid = figure.subplots(count, classes + 1, squeeze=False)
     for image, (picture, name, row) in enumerate(zip(pictures, names, grid, strict=True)):
-        picture_axes(row[0]).imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        picture_axes(row[0]).imshow(picture, cmap=GREYS if picture.ndim == 2 else None)
         row[0].set_ylabel(plain(name), fontsize=9, color=INK)
         for place, axes in enumerate(row[1:]):
             limit = float(found.maps[:, place].abs().max()) or 1.0
@@ -110,7 +156,7 @@ def _overlay(
     """Lay a map over a photograph without its colours."""
     height, width = picture.shape[:2]
     grey = picture if picture.ndim == 2 or picture.shape[2] == 1 else picture.mean(axis=2)
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    axes.imshow(grey, cmap=GREYS, vmin=0, vmax=255)
     return axes.imshow(
         plane.numpy(), cmap=colours, vmin=low, vmax=limit, alpha=_OPAQUE,
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
@@ -146,6 +192,16 @@ def activation_text(found: ClassActivation, image: int = 0) -> str:
             )
         )
     return "\n".join((printable(_heading(found)), table(("class", "score", "map", "largest at pixel"), rows)))
+
+
+def attributions_text(found: Sequence[Attribution], names: Sequence[str]) -> str:
+    """Return a row a class: score, range of the map."""
+    rows = [
+        (printable(name), f"{entry.scores[0]:.4g}", f"{float(plane.min()):.3g} to {float(plane.max()):.3g}")
+        for entry, name in zip(found, names, strict=True)
+        for plane in entry.planes[:1]
+    ]
+    return "\n".join((found[0].method, table(("class", "score", "map"), rows)))
 
 
 def activation_alt_text(found: ClassActivation, image: int = 0) -> str:
