@@ -1,6 +1,7 @@
 """`convscope look` for the zoo, runs and own code: maps, comparisons, epochs, spectra, files and terminals."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ from convscope.errors import UsageError
 from convscope.models import create_seeded_model, published_weights, save_weights
 from convscope.models.preprocessing import Preprocessing, WeightsInfo
 from convscope.training import Recipe, Run, train
+from convscope.training.checkpoint import Checkpoints, Position
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +309,15 @@ def test_an_epoch_that_is_not_kept(run):
     missing = next(epoch for epoch in range(1, 9) if epoch not in kept)
     with pytest.raises(UsageError, match=rf"epoch {missing} is not kept: .* has the weights of epochs 0, "):
         opened.network(missing)
+
+
+def test_a_run_that_was_stopped_in_an_epoch_says_where(run, tmp_path):
+    stopped = tmp_path / "run"
+    shutil.copytree(run, stopped)
+    newest = Run.open(stopped).weights()
+    Checkpoints(stopped).save(
+        999, lambda place: shutil.copyfile(newest, place), {}, Position(epoch=5, step=2)
+    )
+    opened = Run.open(stopped)
+    assert (Run.open(run).place, opened.place) == ("epoch 5", "epoch 6 after step 2")
+    assert max(opened.kept_epochs()) == 5

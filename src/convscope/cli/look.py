@@ -264,8 +264,7 @@ class _Looked:
 
         opened = self.opened
         if opened.run is not None:
-            last = max(opened.run.kept_epochs(), default=0)
-            networks = [(epoch_name(0), opened.run.network("initial")), (epoch_name(last), opened.network)]
+            networks = [(epoch_name(0), opened.run.network("initial")), (opened.run.place, opened.network)]
         else:
             random = create_seeded_model(opened.name, seed, **opened.options)
             source = weights_info(opened.network).source.rsplit("/", 1)[-1]  # a file by its name

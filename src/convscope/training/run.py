@@ -21,7 +21,7 @@ from convscope.training.facts import DataFacts, build_network
 from convscope.training.metrics import read_json_lines
 from convscope.training.prediction import Prediction, decoded, likeliest
 from convscope.training.recipe import Recipe
-from convscope.training.snapshots import Snapshot, read_snapshots
+from convscope.training.snapshots import Snapshot, epoch_name, read_snapshots
 
 __all__ = ["Run"]
 
@@ -109,6 +109,16 @@ class Run(Shown):
             kept.clear()
         checkpoints = Checkpoints(self.path).whole()
         return kept | {each.position.epoch: each.weights for each in checkpoints if not each.position.step}
+
+    @property
+    def place(self) -> str:
+        """Return how far the newest weights have come: `epoch 5`, or `epoch 3 after step 20` of a run that was stopped.
+
+        Raises:
+            RunError: there are none.
+        """
+        at = Checkpoints(self.path).latest().position
+        return f"epoch {at.epoch + 1} after step {at.step}" if at.step else epoch_name(at.epoch)
 
     def network(self, which: Literal["latest", "best", "initial"] | int = "latest") -> nn.Module:
         """Return the trained network in evaluation mode, as it was best, before training, or after a kept epoch.
