@@ -102,9 +102,10 @@ def activation_maximisation(
 ) -> ExcitingInput:
     """Make an input that a filter, or one unit of it, answers to most, by gradient ascent from weak noise.
 
-    What is maximised is the unit's value minus the penalties, which are shares of the value that it has at each step. Where it is known how images are normalised, every pixel is held between black and white; else the root
-    mean square of the input is held at 1 at most. The network runs in evaluation mode up to the layer; its modes,
-    gradients, buffers and hooks, and torch's random state, are as before afterwards, also when it raises.
+    What is maximised is the unit's value minus the penalties, which are shares of the value that it has at each step.
+    Where it is known how images are normalised, every pixel is held between black and white; else the root mean square
+    of the input is held at 1 at most. The network runs in evaluation mode up to the layer; its modes, gradients,
+    buffers and hooks, and torch's random state, are as before afterwards, also when it raises.
 
     Args:
         layer: a module's path.
