@@ -50,6 +50,8 @@ def measured(name: str) -> str:
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2.0, generator=generator)
     height, width = NETWORKS[name]

@@ -57,37 +57,41 @@ def draw_excitement(
     first = _LABEL + (cell + 3 * _GAP if weights is not None else 0)  # pixels left of the patches
     after = first + columns * (cell + _GAP)
     step = cell + _LINE + _GAP
-    width = after + (cell + 3 * _GAP if inputs else 0) + _MARGIN
-    height = _HEAD + len(rows) * step + _MARGIN
+    block = after + (cell + 3 * _GAP if inputs else 0) + _MARGIN
+    blocks = (
+        1 if len(rows) <= 16 else 2 if len(rows) <= 36 else 3
+    )  # side by side, so that a screen holds them
+    lines = -(-len(rows) // blocks)
+    width, height = blocks * block, _HEAD + lines * step + _MARGIN
     sheet = np.full((height, width, 3), 255, np.uint8)
     figure = new_figure(width / _DPI, height / _DPI)
     figure.set_layout_engine("none")  # every picture has its place in pixels
     words = _Words(figure, width, height)
     words.heading(found, len(rows))
-    for name, left, there in (
-        ("weights", _LABEL, weights is not None),
-        ("patches, the strongest first", first, True),
-        ("made input", after + 3 * _GAP, bool(inputs)),
-    ):
-        if there:
-            words.put(name, left, _HEAD - 9, 8, GREY)
-    for number, entry in enumerate(rows):
-        top = _HEAD + number * step
-        words.put(f"filter {entry.channel}", _MARGIN, top + 18, 9.5, INK, bold=True)
+    kind = "images" if all(patch.seen.whole for entry in rows for patch in entry.patches) else "patches"
+    for start in range(0, width, block):
         if weights is not None:
-            _paste(sheet, _fitted(_weights_picture(weights[entry.channel]), cell), top, _LABEL, cell)
+            words.put("weights", start + _LABEL, _HEAD - 9, 8, GREY)
+        words.put(f"{kind}, the strongest first", start + first, _HEAD - 9, 8, GREY)
+        if inputs:
+            words.put("made, its score", start + after + 3 * _GAP, _HEAD - 9, 8, GREY)
+    for number, entry in enumerate(rows):
+        start, top = number // lines * block, _HEAD + number % lines * step
+        words.put(f"filter {entry.channel}", start + _MARGIN, top + 18, 9.5, INK, bold=True)
+        if weights is not None:
+            _paste(sheet, _fitted(_weights_picture(weights[entry.channel]), cell), top, start + _LABEL, cell)
         if entry.silent:
-            words.put(f"{entry.least:.4g} everywhere", _MARGIN, top + 38, 7.5, ORANGE)
+            words.put(f"{entry.least:.4g} everywhere", start + _MARGIN, top + 38, 7.5, ORANGE)
         else:
-            words.put(f"least {entry.least:.3g}", _MARGIN, top + 38, 7.5, GREY)
+            words.put(f"least {entry.least:.3g}", start + _MARGIN, top + 38, 7.5, GREY)
             for place, (patch, picture) in enumerate(zip(entry.patches, _patches(entry, cell), strict=True)):
-                left = first + place * (cell + _GAP)
+                left = start + first + place * (cell + _GAP)
                 _paste(sheet, picture, top, left, cell)
                 words.below(_caption(patch, cell), left, top + cell, cell)
         if entry.channel in inputs:
-            left = after + 3 * _GAP
+            left = start + after + 3 * _GAP
             _paste(sheet, _fitted(inputs[entry.channel].picture, cell), top, left, cell)
-            words.below(f"{inputs[entry.channel].score:.3g} mean", left, top + cell, cell)
+            words.below(f"{inputs[entry.channel].score:.3g}", left, top + cell, cell)
     figure.figimage(sheet, 0, 0, origin="upper", zorder=-1)
     return figure
 
