@@ -26,7 +26,7 @@ from convscope.models import create_seeded_model
 from convscope.report.terminal import table
 from convscope.training import cpu_name, environment
 
-_BATCHES = (1, 4, 8, 16, 32, 64)
+_BATCHES = (1, 8, 16, 32, 64)
 
 
 def network_of(name: str, size: int) -> nn.Module:
