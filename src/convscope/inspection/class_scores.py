@@ -98,13 +98,8 @@ def class_scores(result: Any, images: int, call: str) -> Tensor:
     if not scores.is_floating_point() or scores.dim() == 0 or len(scores) != images:
         raise UsageError(
             f"the network returns a {str(scores.dtype).removeprefix('torch.')} tensor of shape "
-<<<<<<< HEAD
             f"{tuple(scores.shape)} for {images} image{'s' * (images != 1)}; class scores are (N, classes), or maps of "
             "them (N, classes, H, W).",
-=======
-            f"{tuple(scores.shape)} for {images} image{'s' * (images != 1)}; class scores are "
-            "(N, classes), or maps of them (N, classes, H, W).",
->>>>>>> helper-occ
             call=call,
         )
     if scores.dim() == 1:
