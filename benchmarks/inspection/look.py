@@ -1,37 +1,47 @@
 """From the command to the picture: `convscope look` on a photograph of 12 megapixels, in processes of their own.
 
 The photograph is the packaged cat, made 4000 x 3000 and given fine noise, so that the JPEG is as large as a camera's.
-Time is the wall clock's from the start of the process to its end, memory the largest that was resident (`ru_maxrss`).
-The first round warms the disk's cache and is left out.
+The weights are a file of the size and with the preparation of ResNet-50's published ones, which need not be fetched.
+Time is the wall clock's from the start of the process to its end, and the processor's; memory the most that was
+resident. The first round warms the disk's cache and is left out. `python look.py NAME...` measures some of them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from convscope.data import cat
-from convscope.models import fetch_weights, published_weights
+from convscope.models import create_seeded_model, published_weights, save_weights
 from convscope.training import environment
 
 ROUNDS = 5
-PHOTOGRAPH = "{photograph}"
 COMMANDS = {
-    "resnet50, published weights": "resnet50 {photograph} --weights default",
-    "resnet50, random weights": "resnet50 {photograph}",
-    "the same, all layers drawn": "resnet50 {photograph} --weights default --layers all",
-    "random beside published": "resnet50 {photograph} --weights default --compare random",
-    "2,048 maps of the last block": "resnet50 {photograph} --weights default --layers layer4",
-    "spectra and shifts": "resnet50 {photograph} --weights default --spectra",
-    "random_filters, any size": "random_filters {photograph}",
+    "maps": "resnet50 {photograph} --weights {weights}",
+    "random": "resnet50 {photograph}",
+    "all layers": "resnet50 {photograph} --weights {weights} --layers all",
+    "beside random": "resnet50 {photograph} --weights {weights} --compare random",
+    "2,048 maps": "resnet50 {photograph} --weights {weights} --layers layer4",
+    "spectra": "resnet50 {photograph} --weights {weights} --spectra",
+    "any size": "random_filters {photograph}",
 }
+
+
+class Measured(NamedTuple):
+    """Seconds of the clock and of the processor, and the most megabytes held."""
+
+    wall: float
+    processor: float
+    megabytes: float
 
 
 def photograph(path: Path) -> None:
@@ -43,41 +53,50 @@ def photograph(path: Path) -> None:
     Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(path, quality=92)
 
 
-def measured(command: str) -> tuple[float, float]:
-    """Run a command in a process of its own; return seconds and the most megabytes that it held."""
+def weights(path: Path) -> None:
+    """Write weights of ResNet-50 that say how pictures are prepared for them."""
+    facts = published_weights("resnet50").preprocessing.to_dict()
+    text = json.dumps(facts)
+    save_weights(create_seeded_model("resnet50", 1), path, {"preprocessing": text})
+
+
+def measured(command: str) -> Measured:
+    """Run a command in a process of its own."""
     began = time.perf_counter()
-    child = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "convscope", "look", *command.split()],
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
-    )
-    _, status, used = os.wait4(child, 0)
+    arguments = [sys.executable, "-m", "convscope", "look", *command.split()]
+    quiet = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
+    _, status, used = os.wait4(os.posix_spawn(sys.executable, arguments, os.environ, file_actions=quiet), 0)
     if status:
         raise SystemExit(f"failed: {command}")
-    return time.perf_counter() - began, used.ru_maxrss / 1e3
+    wall = time.perf_counter() - began
+    return Measured(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
 
 
 def main() -> None:
     """Measure the commands in turns and print medians and ranges."""
     facts = environment()
     print(f"{facts['cpu']} ({facts['cpu_capability']}), {facts['threads']} threads, torch {facts['torch']}")
-    fetch_weights(published_weights("resnet50"))
-    chosen = [name for name in COMMANDS if not sys.argv[1:] or name in sys.argv[1:]]
+    chosen = sys.argv[1:] or list(COMMANDS)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder, "photograph.jpg")
-        photograph(place)
-        print(f"a JPEG of 4000 x 3000 pixels, {place.stat().st_size / 1e6:.1f} MB; {ROUNDS} rounds in turns")
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in chosen}
+        places = {name: Path(folder, name) for name in ("photograph.jpg", "weights.safetensors")}
+        photograph(places["photograph.jpg"])
+        weights(places["weights.safetensors"])
+        size = places["photograph.jpg"].stat().st_size / 1e6
+        print(
+            f"a JPEG of 4000 x 3000 pixels, {size:.1f} MB; {ROUNDS} rounds in turns; load {os.getloadavg()[0]:.1f}"
+        )
+        found: dict[str, list[Measured]] = {name: [] for name in chosen}
         for _ in range(ROUNDS + 1):
             for name in chosen:
-                command = COMMANDS[name].replace(PHOTOGRAPH, str(place))
+                command = COMMANDS[name].format(
+                    photograph=places["photograph.jpg"], weights=places["weights.safetensors"]
+                )
                 found[name].append(measured(f"{command} --output {folder}/picture.png"))
-    for name, pairs in found.items():
-        seconds, megabytes = zip(*pairs[1:], strict=True)
+    for name, rounds in found.items():
+        walls, processor, megabytes = zip(*rounds[1:], strict=True)
         print(
-            f"{name:30} median {statistics.median(seconds):.2f} s, {min(seconds):.2f} to {max(seconds):.2f}; "
-            f"at most {max(megabytes):,.0f} MB"
+            f"{name:14} median {statistics.median(walls):.2f} s, {min(walls):.2f} to {max(walls):.2f}; processor "
+            f"{statistics.median(processor):.2f} s; at most {max(megabytes):,.0f} MB"
         )
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from convscope.cli.main import main
-from convscope.data import cat_path
-from convscope.inspection import class_activation
+from convscope.data import cat_path, normalise
+from convscope.inspection import class_activation, confusion_matrix
 from convscope.training import Recipe, Run, train
 
 
@@ -127,6 +127,38 @@ def test_a_run_folder_knows_its_classes(capsys, tmp_path):
         opened.facts.classes.index(name) for name in ("Bag", "Ankle boot")
     ]
     assert "did you mean 'Bag'" in refusal(capsys, "cam", "--model", run, "--target", "bagg")
+    a_cell_of_its_confusion_matrix(capsys, opened, tmp_path / "cell.png")
+
+
+def a_cell_of_its_confusion_matrix(capsys, run, picture):
+    told = run.evaluate()
+    counts = confusion_matrix(told.labels, told.predictions, told.classes).counts.clone()
+    true, said = divmod(int(counts.fill_diagonal_(0).argmax()), len(counts))
+    names = [told.classes[true], told.classes[said]]
+    cell = ":".join(names)
+    expected = ((told.labels == true) & (told.predictions == said)).nonzero().flatten()
+    expected = expected[told.confidences[expected].argsort(descending=True, stable=True)][:3].tolist()
+    assert len(expected) == 3
+    command = ("cam", "--model", run.path, "--cell", cell, "--images", 3, "--json")
+    facts = json.loads(answer(capsys, *command, "--output", picture))
+    assert facts["indices"] == expected
+    images = run.dataset().subset(expected)
+    with torch.no_grad():
+        scores = run.network()(normalise(images.images, run.facts.mean, run.facts.std))
+    for entry, score in zip(facts["images"], scores, strict=True):
+        assert [each["name"] for each in entry] == names
+        assert [each["score"] for each in entry] == pytest.approx(score[[true, said]].tolist(), abs=1e-4)
+    with Image.open(picture) as drawn:
+        assert drawn.height > 700
+    assert "image" in answer(capsys, *command[:-1]).splitlines()[1]
+    for arguments, words in (
+        (("--cell", "Shirt"), "names no two classes"),
+        (("--cell", "Shirt:Cot"), "did you mean 'Coat'"),
+        (("--cell", cell, "--target", "1"), "leave the picture and --target out"),
+        (("--cell", cell, "--images", 0), "--images is 0"),
+    ):
+        assert words in refusal(capsys, "cam", "--model", run.path, *arguments)
+    assert "--cell is for a run" in refusal(capsys, "cam", "--model", "lenet5", "--cell", "a:b")
 
 
 def test_own_code_with_a_dict_of_maps(own_code, capsys, tmp_path):

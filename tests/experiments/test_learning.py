@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convscope.data import load_dataset
-from convscope.experiments import fit, hits, pixels
+from convscope.experiments import class_scores, fit, hits, pixels, seeded
 from convscope.experiments.learning import Learning
 
 
@@ -69,3 +69,47 @@ def test_steps_to_an_error():
     learned = Learning((), (0.0, 0.5, 0.9, 0.9, 1.0), 0.0)
     assert learned.steps_to_error(0.1, window=2) == 4
     assert learned.steps_to_error(0.0, window=2) is None
+
+
+def test_the_rate_may_stay(data):
+    ours, theirs = network(), network()
+    fit(ours, *data, steps=5, seed=3, batch_size=200, lr=0.1, optimizer=torch.optim.SGD, decays=False)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(theirs(data[0]), data[1]).backward()
+        optimizer.step()
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_ends_at_the_error_that_is_asked_for(data):
+    options = {"steps": 200, "seed": 3, "batch_size": 50, "lr": 0.01, "decays": False}
+    whole, short = fit(network(), *data, **options), fit(network(), *data, **options, until_error=0.3)
+    reached = whole.steps_to_error(0.3)
+    assert 20 <= reached < 200
+    assert short.accuracies == whole.accuracies[:reached]
+    assert short.steps_to_error(0.3) == reached
+
+
+def test_errors_are_means_over_windows():
+    accuracies = torch.rand(50, generator=torch.Generator().manual_seed(0)).double().tolist()
+    found = Learning((), tuple(accuracies), 0.0).errors(window=7)
+    assert found == pytest.approx([1 - sum(accuracies[at : at + 7]) / 7 for at in range(44)])
+    assert Learning((), tuple(accuracies[:5]), 0.0).errors(window=7) == ()
+
+
+def test_scores_come_in_evaluation_mode_and_in_order(data):
+    scored = nn.Sequential(network(), nn.BatchNorm1d(10)).train()
+    found = class_scores(scored, data[0], batch_size=33)
+    with torch.no_grad():
+        torch.testing.assert_close(found, scored.eval()(data[0]))
+    assert not scored.training
+
+
+def test_a_seeded_network_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    one, two, other = (seeded(lambda: nn.Linear(3, 3), seed) for seed in (1, 1, 2))
+    assert torch.random.get_rng_state().equal(before)
+    assert one.weight.equal(two.weight)
+    assert not one.weight.equal(other.weight)

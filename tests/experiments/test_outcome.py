@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from convscope.errors import UsageError
-from convscope.experiments import Chart, Curve, Interval, Outcome, Row, Verdict, verdict_on
+from convscope.experiments import Chart, Curve, Interval, Outcome, Row, Verdict, verdict_of_all, verdict_on
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 31, 40])
@@ -76,3 +76,22 @@ def test_an_outcome_as_plain_values():
     assert found["table"][1] == {"network": "b", "parameters": "none", "accuracy": 0.5}
     assert found["charts"][0]["curves"] == {"c": [[0.0, 1.0]]}
     assert found["figures"] == {"gain": 0.25}
+
+
+def test_the_curve_of_means_has_the_intervals_as_its_band():
+    values = {1.0: [1.0, 2.0, 3.0], 5.0: [4.0, 4.0, 5.0]}
+    curve = Curve.of_means("c", values)
+    for (x, each), point, bounds in zip(values.items(), curve.points, curve.band, strict=True):
+        interval = Interval.of_mean(each)
+        assert point == (x, interval.value)
+        assert bounds == (x, interval.low, interval.high)
+    assert Curve.of_means("c", {1.0: [1.0], 2.0: [3.0]}).band == ()  # of one seed there is none
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [("HH", "H"), ("HU", "U"), ("UH", "U"), ("FH", "F"), ("UF", "F"), ("FUH", "F"), ("H", "H")],
+)
+def test_a_claim_of_several_parts(parts, verdict):
+    letters = {"H": Verdict.HOLDS, "U": Verdict.UNDECIDED, "F": Verdict.FAILS}
+    assert verdict_of_all([letters[each] for each in parts]) is letters[verdict]

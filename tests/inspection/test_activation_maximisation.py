@@ -22,7 +22,13 @@ def test_a_convolution_wants_its_own_filter(parametrisation):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 5, 7, bias=False))
     found = activation_maximisation(
-        network, "0", at=(2, 0, 0), shape=(3, 7, 7), total_variation=0, parametrisation=parametrisation
+        network,
+        "0",
+        at=(2, 0, 0),
+        shape=(3, 7, 7),
+        total_variation=0,
+        decay=0,
+        parametrisation=parametrisation,
     )
     weight = network[0].weight[2].detach()
     assert correlation(found.input, weight) > 0.99
@@ -69,7 +75,8 @@ def test_the_score_rises_above_every_image(trained, layer, channel):
     with torch.no_grad():
         network(inputs)
     handle.remove()
-    found = activation_maximisation(network, layer, channel, shape=(1, 28, 28), mean=mean, std=std)
+    given = {"shape": (1, 28, 28), "mean": mean, "std": std}
+    found = activation_maximisation(network, layer, channel, total_variation=0.1, decay=0, **given)
     best = float(values[0].max())
     spread = float(values[0].std())
     assert found.score > best + 1.5 * spread, (found.score, best, spread)

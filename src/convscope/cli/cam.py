@@ -6,12 +6,16 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convscope.cli.network import open_network
+from convscope.cli.cell import classes_of_cell, of_cell
+from convscope.cli.network import open_network, picture_at
 from convscope.cli.output import print_json, say_written
 from convscope.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
+
+    from convscope.training import Run
 
 
 def run(
@@ -25,12 +29,17 @@ def run(
     layer: str | None = None,
     output_of: str | None = None,
     signed: bool = False,
+    cell: str | None = None,
+    data: str | None = None,
+    images: int = 8,
     input: str | None = None,
     output: Path | None = None,
     raw: Path | None = None,
     json: bool = False,
 ) -> None:
     """Which parts of a picture a class score rests on: Grad-CAM, LayerCAM or Score-CAM, over the photograph.
+
+    With --cell, of all images of one class that a run takes for another, for both classes.
 
     Parameters
     ----------
@@ -50,16 +59,23 @@ def run(
         Of a network that returns several tensors: the name of the one with the scores.
     signed
         Keep what speaks against a class too.
+    cell
+        TRUE:PREDICTED, two classes of a run: look at the images of this cell of its confusion matrix.
+    data
+        With --cell, a data set or a folder with the run's classes; by default the run's own test images.
+    images
+        With --cell, how many at most, the most confident first.
     input
         The input's shape, such as 1x3x320x320.
     output
         PNG file: the photograph, the maps over it, and the maps with their scale.
     raw
-        File for the maps as numbers, (classes, height, width), in NumPy's format, .npy.
+        File for the maps as numbers, (classes, height, width), with --cell (images, classes, height, width), in NumPy's
+        format, .npy.
     json
         Print layer, scores and ranges as JSON.
     """
-    from convscope.data import cat, decode_image, visible_part
+    from convscope.data import visible_part
     from convscope.files import write_bytes
     from convscope.inspection import class_activation
     from convscope.report.activation_pictures import activation_text, draw_class_activation
@@ -74,6 +90,15 @@ def run(
         output = png_path(output)
     picture = Path("cat") if image is None else image
     opened = open_network(model, input, image=picture, weights=weights)
+    if cell is not None:
+        if opened.run is None:
+            raise UsageError("--cell is for a run, which knows its classes.", call="cam")
+        if image is not None or target is not None:
+            raise UsageError(
+                "--cell brings images and classes; leave the picture and --target out.", call="cam"
+            )
+        _cell(opened.run, opened.network, cell, data, images, method, layer, signed, output, raw, json)
+        return
     given = opened.given(picture)
     found = class_activation(
         opened.network,
@@ -91,8 +116,7 @@ def run(
 
         seen = None
         if opened.preprocessing is not None:
-            pixels = cat() if image is None else decode_image(image)
-            seen = visible_part(pixels, opened.preprocessing)
+            seen = visible_part(picture_at(picture), opened.preprocessing)
         written.append(write_png(draw_class_activation(found, seen), output))
     if raw is not None:
         write_bytes(raw, _npy(found.maps[0].numpy()))
@@ -101,6 +125,57 @@ def run(
         print_json(found.to_dict())
     else:
         print(activation_text(found))
+    say_written(*written)
+
+
+def _cell(
+    run: Run,
+    network: nn.Module,
+    cell: str,
+    data: str | None,
+    count: int,
+    method: str,
+    layer: str | None,
+    signed: bool,
+    output: Path | None,
+    raw: Path | None,
+    json: bool,
+) -> None:
+    """Look at the images of a cell of the confusion matrix, for both of its classes."""
+    from convscope.data import normalise
+    from convscope.files import write_bytes
+    from convscope.inspection import class_activation
+    from convscope.report.activation_pictures import activations_text, draw_class_activations
+
+    if count < 1:
+        raise UsageError(f"--images is {count}; it must be at least 1.", call="cam")
+    found = run.dataset("test", data)
+    indices = of_cell(run, found, cell, "cam")[:count]
+    shown = found.subset(indices)
+    true, predicted = classes_of_cell(cell, "cam")
+    activation = class_activation(
+        network,
+        normalise(shown.images, run.facts.mean, run.facts.std),
+        target=[true] if true == predicted else [true, predicted],
+        method=method,  # pyright: ignore[reportArgumentType]  the call says which there are
+        layer=layer,
+        relu=not signed,
+        class_names=run.facts.classes,
+    )
+    names = [f"image {index}" for index in indices.tolist()]
+    written: list[Path] = []
+    if output is not None:
+        from convscope.report.figures import write_png
+
+        pictures = [shown.picture(place) for place in range(len(shown))]
+        written.append(write_png(draw_class_activations(activation, pictures, names), output))
+    if raw is not None:
+        write_bytes(raw, _npy(activation.maps.numpy()))
+        written.append(raw)
+    if json:
+        print_json({"cell": cell, "indices": indices.tolist(), **activation.to_dict()})
+    else:
+        print(activations_text(activation, names))
     say_written(*written)
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from convscope.cli.cell import of_cell
 from convscope.cli.network import open_network
 from convscope.cli.output import int_list, print_json, say_written
 from convscope.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from convscope.data import ImageSet
-    from convscope.training import Run
 
 _MADE = 8  # filters for which an input is made unless --channels says which
 
@@ -106,7 +101,7 @@ def run(
         found = load_dataset(data or "fashion-mnist", split, size=shape[1:], mode=mode)
         mean, std = normalisation_for(opened.network, found)
     if cell is not None and opened.run is not None:
-        among = _of_cell(opened.run, found, cell)[:images]
+        among = of_cell(opened.run, found, cell, "excite")[:images]
     else:
         among = found.balanced_indices(min(images, len(found)))
     excited = exciting_patches(
@@ -130,21 +125,3 @@ def run(
     else:
         print("\n".join(map(str, (excited, *made))))
     say_written(*([output] if output else []))
-
-
-def _of_cell(run: Run, images: ImageSet, cell: str) -> Tensor:
-    """Return the indices of the images of one class that the run takes for another, the most confident first."""
-    import torch
-
-    from convscope.inspection import confused
-
-    true, colon, predicted = cell.partition(":")
-    if not colon:
-        raise UsageError(f"--cell {cell!r} names no two classes; give TRUE:PREDICTED.", call="excite")
-    told = run.evaluate(images)
-    inside = confused(told.labels, told.predictions, told.confidences, told.classes, true, predicted)
-    if not inside:
-        raise UsageError(
-            f"no image of {true!r} is taken for {predicted!r}; look at convscope eval.", call="excite"
-        )
-    return torch.tensor([entry.index for entry in inside])

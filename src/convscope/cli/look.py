@@ -204,9 +204,10 @@ def _open(
 ) -> OpenedNetwork:
     from convscope.cli.network import open_network
     from convscope.cli.seen import as_published, sized_input
-    from convscope.training import Run
 
     if run is not None:
+        from convscope.training import Run
+
         Run.open(run)  # says what it is that is no run folder
     opened = open_network(spec, input or sized_input(spec, size), seed=seed, weights=weights)
     return as_published(opened) if input is None and weights is None else opened
@@ -237,7 +238,7 @@ class _Looked:
         from convscope.cli.seen import see
         from convscope.inspection import feature_maps, filter_banks, last_of_each_size
         from convscope.report.planes import above_of, blocks_of_planes
-        from convscope.report.terminal import planes_text
+        from convscope.report.planes_text import planes_text
 
         if self.filters:
             shape = (self.opened.shape or ())[1:] or None
@@ -350,7 +351,7 @@ class _Looked:
 def _sight_of(films: Any, above: Any, note: str, facts: dict[str, Any] | None) -> Sight:
     from convscope.cli.screen import Sight
     from convscope.report.planes import blocks_of_films
-    from convscope.report.terminal import films_text
+    from convscope.report.planes_text import films_text
 
     text = films_text(films) + (f"\n\n{note}" if note else "")
     found = {**(facts or {}), "films": [film.to_dict() for film in films]}

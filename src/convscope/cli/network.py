@@ -12,12 +12,13 @@ from convscope.cli.output import int_list
 from convscope.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from convscope.models import Preprocessing
     from convscope.training import Run
 
-__all__ = ["OpenedNetwork", "open_for_images", "open_network"]
+__all__ = ["OpenedNetwork", "open_for_images", "open_network", "picture_at"]
 
 _OWN_SHAPE = (3, 224, 224)  # of images for the user's own code, which does not say what it takes
 
@@ -55,9 +56,9 @@ class OpenedNetwork:
         return self.shape
 
     def _prepared(self, image: Path) -> Tensor:
-        from convscope.data import cat, decode_image, prepare, preprocess
+        from convscope.data import prepare, preprocess
 
-        picture = cat() if str(image) == "cat" else decode_image(image)
+        picture = picture_at(image)
         if self.run is not None:
             return self.run.prepare(picture)
         if self.preprocessing is not None:
@@ -72,6 +73,13 @@ class OpenedNetwork:
             channels, size = self.shape[1], self.shape[2:]
         height, width = size
         return prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
+
+
+def picture_at(path: Path) -> np.ndarray:
+    """Return a decoded picture, or for `cat` the packaged one."""
+    from convscope.data import cat, decode_image
+
+    return cat() if str(path) == "cat" else decode_image(path)
 
 
 def open_network(
@@ -152,7 +160,6 @@ def open_for_images(
 def _from_zoo(
     spec: str, shape: tuple[int, ...] | None, image: Path | None, seed: int, weights: str | None
 ) -> OpenedNetwork:
-    from convscope.data import cat, decode_image
     from convscope.models import create_seeded_model, list_models, model_entry, weights_info
 
     if spec not in list_models():
@@ -164,7 +171,7 @@ def _from_zoo(
     entry = model_entry(spec)
     wanted = entry.input_shape if shape is None else shape[-3:]
     if shape is None and image is not None and not entry.takes_image_size:
-        picture = cat() if str(image) == "cat" else decode_image(image)
+        picture = picture_at(image)
         wanted = (entry.input_shape[0], *picture.shape[:2])
     options: dict[str, object] = {} if weights is None else {"weights": weights}
     if len(wanted) == 3:

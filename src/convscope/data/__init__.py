@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
     from convscope.data.photograph import cat, cat_path
-    from convscope.data.preprocess import preprocess, visible_part
+    from convscope.data.preprocessed import preprocess, visible_part
     from convscope.data.registry import list_datasets, load_dataset
     from convscope.data.resize import fit_image
 
@@ -77,9 +77,9 @@ _HOME = {
     "load_image_folder": "image_folder",
     "normalise": "batches",
     "prepare": "batches",
-    "preprocess": "preprocess",
+    "preprocess": "preprocessed",
     "read_idx": "idx",
-    "visible_part": "preprocess",
+    "visible_part": "preprocessed",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +12,17 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 
-__all__ = ["Chart", "Curve", "Interval", "Outcome", "PictureRow", "Row", "Verdict", "verdict_on"]
+__all__ = [
+    "Chart",
+    "Curve",
+    "Interval",
+    "Outcome",
+    "PictureRow",
+    "Row",
+    "Verdict",
+    "verdict_of_all",
+    "verdict_on",
+]
 
 # Student's t that 95 % of values lie within, for 1 to 30 degrees of freedom.
 _T95 = (
@@ -62,6 +72,16 @@ class Interval:
         return cls(mean, mean - half, mean + half)
 
     @classmethod
+    def of_gains(cls, ones: Sequence[float], others: Sequence[float]) -> Interval:
+        """Return the mean of how much higher `ones` are than `others`, which came from the same seeds in this order.
+
+        Example:
+            >>> Interval.of_gains([0.75, 0.5], [0.5, 0.25])
+            Interval(value=0.25, low=0.25, high=0.25)
+        """
+        return cls.of_mean([one - other for one, other in zip(ones, others, strict=True)])
+
+    @classmethod
     def of_share(cls, hits: int, total: int) -> Interval:
         """Return a share of independent yes-or-no trials (Wilson, JASA 1927).
 
@@ -82,6 +102,16 @@ class Interval:
     def is_exact(self) -> bool:
         """Tell whether the value was counted, not sampled."""
         return self.low == self.high
+
+    def in_points(self) -> str:
+        """Return a difference of shares as a text in percentage points, with its bounds.
+
+        Example:
+            >>> Interval(0.021, 0.004, 0.038).in_points(), Interval.of_mean([-0.05]).in_points()
+            ('+2.1 points (0.4 to 3.8)', '-5.0 points (one seed)')
+        """
+        bounds = f"{100 * self.low:.1f} to {100 * self.high:.1f}" if math.isfinite(self.low) else "one seed"
+        return f"{100 * self.value:+.1f} points ({bounds})"
 
     def to_dict(self) -> dict[str, float]:
         """Return value and bounds as plain values for JSON."""
@@ -106,6 +136,22 @@ class Curve:
     name: str
     points: tuple[tuple[float, float], ...]
     band: tuple[tuple[float, float, float], ...] = ()
+
+    @classmethod
+    def of_means(cls, name: str, values: Mapping[float, Sequence[float]]) -> Curve:
+        """Return the means of one value a seed at each x, their 95 % intervals as the band.
+
+        Example:
+            >>> Curve.of_means("error", {1.0: [0.5], 2.0: [0.25]})
+            Curve(name='error', points=((1.0, 0.5), (2.0, 0.25)), band=())
+        """
+        intervals = [(x, Interval.of_mean(each)) for x, each in values.items()]
+        bounded = all(math.isfinite(each.low) for _, each in intervals)
+        return cls(
+            name,
+            tuple((x, each.value) for x, each in intervals),
+            tuple((x, each.low, each.high) for x, each in intervals) if bounded else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +243,20 @@ def verdict_on(difference: Interval, margin: float = 0.0) -> Verdict:
     if difference.low > margin:
         return Verdict.HOLDS
     return Verdict.FAILS if difference.high < margin else Verdict.UNDECIDED
+
+
+def verdict_of_all(verdicts: Sequence[Verdict]) -> Verdict:
+    """Judge a claim of several parts: it holds if each part does, and does not if one part does not.
+
+    Example:
+        >>> verdict_of_all([Verdict.HOLDS, Verdict.UNDECIDED])
+        <Verdict.UNDECIDED: 'undecided'>
+        >>> verdict_of_all([Verdict.FAILS, Verdict.UNDECIDED])
+        <Verdict.FAILS: 'does not hold here'>
+    """
+    if Verdict.FAILS in verdicts:
+        return Verdict.FAILS
+    return Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.HOLDS
 
 
 def _student(freedom: int) -> float:

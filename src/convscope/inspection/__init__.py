@@ -2,6 +2,7 @@
 
 from convscope.inspection.activation_maximisation import ExcitingInput, activation_maximisation
 from convscope.inspection.arithmetic import ChannelSum, ConvolutionValue, explain_convolution
+from convscope.inspection.attribution import Attribution
 from convscope.inspection.audit import Audit, Finding, audit
 from convscope.inspection.calibration import Calibration, CalibrationBin, calibration
 from convscope.inspection.class_activation import ActivationMethod, ClassActivation, class_activation
@@ -40,13 +41,17 @@ from convscope.inspection.feature_maps import (
 from convscope.inspection.features import FeatureInfo, FeatureNetwork, features_only
 from convscope.inspection.film import Film, feature_films, film_of, filter_films
 from convscope.inspection.filters import FilterBank, filter_banks, filter_layers, filters
+from convscope.inspection.integrated_gradients import IntegratedGradients, integrated_gradients
+from convscope.inspection.occlusion import Occlusion, occlusion
 from convscope.inspection.preparation import PictureSet, known_preprocessing, normalisation_for, picture_of
+from convscope.inspection.saliency import saliency
 from convscope.inspection.shifts import ShiftConsistency, shift_consistency, shifted
 from convscope.inspection.spectra import DownSampling, Spectra, Spectrum, down_samplings, spectrum
 from convscope.inspection.summary import Summary, SummaryRow, summary
 
 __all__ = [
     "ActivationMethod",
+    "Attribution",
     "Audit",
     "Calibration",
     "CalibrationBin",
@@ -66,7 +71,9 @@ __all__ = [
     "Film",
     "FilterBank",
     "Finding",
+    "IntegratedGradients",
     "Mistake",
+    "Occlusion",
     "OnOneScale",
     "PictureSet",
     "ReceptiveCrop",
@@ -99,6 +106,7 @@ __all__ = [
     "filter_films",
     "filter_layers",
     "filters",
+    "integrated_gradients",
     "known_preprocessing",
     "last_of_each_size",
     "layer_names",
@@ -106,9 +114,11 @@ __all__ = [
     "mistakes",
     "most_unsure",
     "normalisation_for",
+    "occlusion",
     "on_one_scale",
     "picture_of",
     "receptive_crop",
+    "saliency",
     "scale_of",
     "seen_by",
     "shift_consistency",

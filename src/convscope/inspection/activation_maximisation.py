@@ -95,17 +95,17 @@ def activation_maximisation(
     seed: int = 0,
     parametrisation: Parametrisation = "fourier",
     jitter: int | None = None,
-    total_variation: float = 0.05,
-    decay: float = 0.0,
+    total_variation: float = 0.5,
+    decay: float = 0.1,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ExcitingInput:
     """Make an input that a filter, or one unit of it, answers to most, by gradient ascent from weak noise.
 
-    What is maximised is the unit's value, divided by the root mean square of its layer at the first step, minus the
-    penalties. Where it is known how images are normalised, every pixel is held between black and white; else the root
-    mean square of the input is held at 1 at most. The network runs in evaluation mode up to the layer; its modes,
-    gradients, buffers and hooks, and torch's random state, are as before afterwards, also when it raises.
+    What is maximised is the unit's value minus the penalties, which are shares of the value that it has at each step.
+    Where it is known how images are normalised, every pixel is held between black and white; else the root mean square
+    of the input is held at 1 at most. The network runs in evaluation mode up to the layer; its modes, gradients,
+    buffers and hooks, and torch's random state, are as before afterwards, also when it raises.
 
     Args:
         layer: a module's path.
@@ -115,7 +115,7 @@ def activation_maximisation(
         seed: of the noise and of the jitter; nothing else decides.
         parametrisation: `fourier` moves the image's frequencies, low ones more, as natural images have them;
             `pixels` moves each pixel by itself.
-        jitter: pixels by which the image is moved at most, round its borders, at each step; by default 1/28 of the
+        jitter: pixels by which the image is moved at most, round its borders, at each step; by default 1/14 of the
             larger side, for one unit 0.
         total_variation: penalty on the mean difference between neighbouring values.
         decay: penalty on the mean square of the input.
@@ -134,7 +134,7 @@ def activation_maximisation(
     Example:
         >>> network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False))
         >>> _ = network[0].weight.data.copy_(torch.tensor([[[[1.0, 0.0, -1.0]] * 3]]))
-        >>> found = activation_maximisation(network, "0", 0, shape=(1, 3, 3), steps=200, total_variation=0)
+        >>> found = activation_maximisation(network, "0", 0, shape=(1, 3, 3), total_variation=0, decay=0)
         >>> (10 * found.input[0, 0]).round().int().tolist()
         [[12, 0, -12], [12, 0, -12], [12, 0, -12]]
     """
@@ -156,7 +156,7 @@ def activation_maximisation(
         )
     channel, place = _unit(output, channel, at)
     if jitter is None:
-        jitter = max(size[2:]) // 28 if place is None else 0
+        jitter = max(size[2:]) // 14 if place is None else 0
     axis = output.channel - 1
 
     def score_of(values: Tensor) -> Tensor:
@@ -254,7 +254,7 @@ class _Image:
 
 
 class _Ascent:
-    """Gradient ascent on one score."""
+    """Gradient ascent on one score; `scale` is the least that a share of it is taken of."""
 
     def __init__(
         self,
@@ -298,7 +298,9 @@ class _Ascent:
                     f"the layer's value is NaN at step {len(scores)}; the network cannot take this input.",
                     call="activation_maximisation",
                 )
-            loss = self._penalty(image) - score / self.scale
+            # In shares of the score, so that penalties weigh as much at the end as at the start.
+            weight = max(self.scale, abs(scores[-1]))
+            loss = (self._penalty(image) * weight - score) / self.scale
             (latent.grad,) = torch.autograd.grad(loss, latent)
             optimizer.step()
         return tuple(scores)

@@ -48,7 +48,7 @@ def _accelerated(found: Trace, image: Tensor, numbers: Sequence[int]) -> dict[in
     if nodes is None:
         return None
     trunk = _graph_module(found.network, graph, nodes)
-    with accelerated(trunk, "fp32"), torch.no_grad():
+    with torch.no_grad(), accelerated(trunk, "fp32"):  # in this order it is fused for inference alone
         results = trunk(image.clone())  # a first layer that works in place would change the caller's
     return {number: result.contiguous() for number, result in zip(numbers, results.values(), strict=True)}
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from torch import Tensor
 
 from convscope.errors import printable
 from convscope.inspection import ClassActivation, min_max_image
@@ -11,9 +16,15 @@ from convscope.report.colours import AMOUNTS, INK, SIGNED
 from convscope.report.figures import PAGE_WIDTH, new_figure, picture_axes, plain
 from convscope.report.terminal import table
 
-__all__ = ["activation_alt_text", "activation_text", "draw_class_activation"]
+__all__ = [
+    "activation_alt_text",
+    "activation_text",
+    "activations_text",
+    "draw_class_activation",
+    "draw_class_activations",
+]
 
-_ROW = 3.1  # inches
+_PANEL = 3.1  # inches that a picture is wide
 _OPAQUE = 0.55  # how much of the map covers the photograph
 
 
@@ -35,10 +46,10 @@ def draw_class_activation(
         picture = min_max_image((given if given.shape[0] in (1, 3) else given[:1]).float())
     grey = picture.ndim == 2 or picture.shape[2] == 1
     planes, large = found.maps[image].float(), found.upsampled()[image].float()
-    figure = new_figure(PAGE_WIDTH, 0.55 + _ROW * len(planes))
+    height, width = picture.shape[:2]
+    figure = new_figure(PAGE_WIDTH, 0.6 + (min(_PANEL * height / width, 5) + 0.25) * len(planes))
     figure.suptitle(plain(_heading(found)), fontsize=10, color=INK, x=0.01, ha="left")
     grid = figure.subplots(len(planes), 3, squeeze=False, width_ratios=(1, 1, 1.12))
-    height, width = picture.shape[:2]
     for place, (photograph, over, raw) in enumerate(grid):
         limit = float(planes[place].abs().max()) or 1.0
         colours, low = (AMOUNTS, 0.0) if found.relu else (SIGNED, -limit)
@@ -49,11 +60,7 @@ def draw_class_activation(
             f"{name}\nscore {float(found.scores[image, place]):.4g}", fontsize=10, color=INK
         )
         picture_axes(over, "the map over it" if not place else "")
-        over.imshow(picture if grey else picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-        over.imshow(
-            large[place].numpy(), cmap=colours, vmin=low, vmax=limit, alpha=_OPAQUE,
-            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        )  # fmt: skip
+        _overlay(over, picture, large[place], colours, low, limit)
         rows, columns = planes.shape[1:]
         picture_axes(raw, f"the map as it is, {rows} x {columns}" if not place else "")
         shown = raw.imshow(
@@ -64,6 +71,65 @@ def draw_class_activation(
         bar.ax.tick_params(labelsize=8, colors=INK, length=2)
         bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
     return figure
+
+
+def draw_class_activations(
+    found: ClassActivation, pictures: Sequence[np.ndarray], names: Sequence[str]
+) -> Figure:
+    """Draw a row for each of several images: the photograph, and the map of each class over it; one scale a class.
+
+    Args:
+        pictures: as the network saw them, (H, W) or (H, W, 3) uint8.
+        names: one an image.
+    """
+    count, classes = found.maps.shape[:2]
+    large = found.upsampled().float()
+    figure = new_figure(2.2 * (classes + 1), 0.6 + 1.9 * count)
+    figure.suptitle(plain(_heading(found)), fontsize=9, color=INK, x=0.01, ha="left")
+    grid = figure.subplots(count, classes + 1, squeeze=False)
+    for image, (picture, name, row) in enumerate(zip(pictures, names, grid, strict=True)):
+        picture_axes(row[0]).imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        row[0].set_ylabel(plain(name), fontsize=9, color=INK)
+        for place, axes in enumerate(row[1:]):
+            limit = float(found.maps[:, place].abs().max()) or 1.0
+            colours, low = (AMOUNTS, 0.0) if found.relu else (SIGNED, -limit)
+            title = f"{_short(found.name_of(image, place))}: {float(found.scores[image, place]):.3g}"
+            picture_axes(axes, plain(title), size=9)
+            shown = _overlay(axes, picture, large[image, place], colours, low, limit)
+            if image == count - 1:
+                bar = figure.colorbar(
+                    shown, ax=list(grid[:, place + 1]), location="bottom", fraction=0.04, pad=0.02
+                )
+                bar.ax.tick_params(labelsize=8, colors=INK, length=2)
+    return figure
+
+
+def _overlay(
+    axes: Axes, picture: np.ndarray, plane: Tensor, colours: str, low: float, limit: float
+) -> AxesImage:
+    """Lay a map over a photograph without its colours."""
+    height, width = picture.shape[:2]
+    grey = picture if picture.ndim == 2 or picture.shape[2] == 1 else picture.mean(axis=2)
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    return axes.imshow(
+        plane.numpy(), cmap=colours, vmin=low, vmax=limit, alpha=_OPAQUE,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )  # fmt: skip
+
+
+def activations_text(found: ClassActivation, names: Sequence[str]) -> str:
+    """Return layer and method, then a row an image: the score of each class and where its map is largest."""
+    classes = [found.name_of(0, place) for place in range(found.maps.shape[1])]
+    rows = []
+    for image, name in enumerate(names):
+        cells = []
+        for place in range(len(classes)):
+            peak = found.peak(image, place)
+            where = "nowhere" if peak is None else f"row {peak[0]}, column {peak[1]}"
+            cells += [f"{float(found.scores[image, place]):.4g}", where]
+        rows.append((name, *cells))
+    head = ["image", *(text for name in classes for text in (f"score of {printable(name)}", "largest at"))]
+    return "\n".join((printable(_heading(found)), table(head, rows)))
 
 
 def activation_text(found: ClassActivation, image: int = 0) -> str:

@@ -34,7 +34,7 @@ INK, GREY, BLUE, TEAL, ORANGE = "#1b2733", "#8b98a5", "#2f6fb0", "#1f9e89", "#d9
 # Names that matplotlib knows. Blue over white at zero to red; from dark to bright by steps that look equal; pictures;
 # tables of shares with numbers in them, which must stay readable.
 SIGNED, AMOUNTS, GREYS, SHARES = "RdBu_r", "viridis", "gray", "Blues"
-GROUND = (226, 230, 234)  # between tiles, unlike the white of zero
+GROUND = (139, 152, 165)  # between tiles: unlike the white of zero and the dark of nothing
 NOT_FINITE = (255, 0, 255)
 
 

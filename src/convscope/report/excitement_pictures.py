@@ -28,6 +28,7 @@ _ROWS_AT_MOST = 64
 # Pixels, at 144 to the inch.
 _GAP, _MARGIN, _LABEL, _HEAD, _LINE = 6, 20, 156, 92, 20
 _DPI = 144
+_FRAME = np.array((190, 198, 206), np.uint8)  # so that white pictures have an end
 _OUTSIDE = np.array((214, 220, 226), np.uint8)  # what of a field lies outside the image
 
 
@@ -47,7 +48,8 @@ def draw_excitement(
     rows = found.filters[:_ROWS_AT_MOST]
     if not rows:
         raise UsageError("there is no filter to draw.", call="draw_excitement")
-    if weights is not None and weights.shape[1] not in (1, 3):
+    # The matrix of a fully connected layer is one picture for all filters.
+    if weights is not None and (len(weights) != found.num_channels or weights.shape[1] not in (1, 3)):
         weights = None
     cell = 160 if len(rows) <= 3 else 120 if len(rows) <= 10 else 88
     inputs = {entry.channel: entry for entry in made}
@@ -189,4 +191,5 @@ def _paste(sheet: np.ndarray, picture: np.ndarray, top: int, left: int, cell: in
     """Put a picture into the middle of its cell."""
     height, width = picture.shape[:2]
     top, left = top + (cell - height) // 2, left + (cell - width) // 2
+    sheet[top - 1 : top + height + 1, left - 1 : left + width + 1] = _FRAME
     sheet[top : top + height, left : left + width] = picture

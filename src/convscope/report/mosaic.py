@@ -135,9 +135,9 @@ def _layout(block: Block, room: int) -> tuple[Tiling, int]:
     planes = block.rows[0].planes
     height, width = planes.shape[-2:]
     rows = len(block.rows)
-    # A table has its form, and needs height for it.
+    # A table has its form, and needs height for it. Rows that are to be compared are low, to be near each other.
     tallest = min(room, 4 * _TALLEST if block.columns else _TALLEST)
-    tallest = max(tallest if rows == 1 else 2 * tallest // rows, 60)
+    tallest = tallest if rows == 1 else max(min(tallest, 2 * _TALLEST) // (2 * rows), 100)
     return tiling(
         len(planes), (height, width), room=ROOM - beside, tallest=tallest, columns=block.columns
     ), beside
@@ -164,7 +164,8 @@ def _block(block: Block, layout: Tiling, beside: int) -> Image.Image:
             top += lines
         planes = averaged(row.planes, (layout.tile_height, layout.tile_width)) if reduced else row.planes
         tiles = painted(planes, block.scale, coloured=block.coloured)
-        image.paste(Image.fromarray(sheet(tiles, layout, GROUND)), (beside, top))
+        ground = (255, 255, 255) if block.coloured else GROUND  # grey is the zero of coloured tiles
+        image.paste(Image.fromarray(sheet(tiles, layout, ground)), (beside, top))
         top += layout.height + between
     return image
 

@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 from convscope.inspection import DownSampling, ShiftConsistency, Spectra, Spectrum
 from convscope.report.colours import AMOUNTS, BLUE, GREY, INK, ORANGE, TEAL
+from convscope.report.columns import table
 from convscope.report.figures import PAGE_WIDTH, new_figure, picture_axes, plain
-from convscope.report.terminal import table
 
 __all__ = ["draw_spectra", "spectra_text"]
 

@@ -11,8 +11,10 @@ import numpy as np
 __all__ = ["Tiling", "sheet", "tiling"]
 
 LEAST = 20  # pixels of a tile's longer side, while there is room
-_LARGEST, _LARGEST_ALONE = 320, 640  # of one among several, and of the only one
-_WIDE_GAP = 24  # pixels of a tile from which on gaps are two wide
+# Pixels of the longer side of a tile that shows each value as several pixels, and as one: of the only one, of one in a
+# table, of one among several.
+_ALONE, _IN_TABLE, _AMONG_OTHERS = (480, 700), (48, 480), (224, 480)
+_GAPS = ((3, 0), (16, 1), (40, 2), (10**9, 4))  # of tiles smaller than so many pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,13 @@ def tiling(
     Example:
         >>> few, many = (tiling(count, (7, 7), room=1480, tallest=700) for count in (3, 2048))
         >>> (few.columns, few.tile_width), (many.rows, many.columns, many.tile_width)
-        ((3, 315), (31, 67, 21))
+        ((3, 224), (32, 64, 21))
     """
     found = None
-    for height, width in _tile_sizes(size, alone=count == 1):
+    most = _IN_TABLE if columns is not None else _ALONE if count == 1 else _AMONG_OTHERS
+    for height, width in _tile_sizes(size, *most):
         longest = max(height, width)
-        gap = 0 if longest < 3 else 1 if longest < _WIDE_GAP else 2
+        gap = next(pixels for below, pixels in _GAPS if longest < below)
         across = columns or max(1, min(count, (room + gap) // (width + gap)))
         smaller = Tiling(math.ceil(count / across), across, height, width, gap)
         if found is not None and longest < LEAST and (columns is None or longest < max(size)):
@@ -68,12 +71,12 @@ def tiling(
     return found
 
 
-def _tile_sizes(size: tuple[int, int], *, alone: bool) -> Iterator[tuple[int, int]]:
+def _tile_sizes(size: tuple[int, int], most_enlarged: int, most: int) -> Iterator[tuple[int, int]]:
     """Yield tile sizes, the largest first: whole multiples of the map, then whole parts of it."""
     height, width = size
-    longest, most = max(size), _LARGEST_ALONE if alone else _LARGEST
-    for times in range(max(1, most // longest), 0, -1):
-        if longest * times <= most:
+    longest = max(size)
+    for times in range(max(1, most_enlarged // longest), 0, -1):
+        if longest * times <= (most_enlarged if times > 1 else most):
             yield height * times, width * times
     for part in range(2, longest + 1):
         if math.ceil(longest / part) <= most:
