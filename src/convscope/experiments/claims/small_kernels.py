@@ -42,7 +42,7 @@ class _Sizes:
     budget: Budget
 
 
-_QUICK = _Sizes(12, Budget(5000, 2000, 150, 32, (3e-3, 1e-2, 3e-2)))
+_QUICK = _Sizes(12, Budget(5000, 2000, 150, 32, (1e-2, 3e-2, 1e-1)))
 _FULL = _Sizes(24, Budget(20_000, 5000, 400, 64, (3e-3, 1e-2, 3e-2)))
 
 
