@@ -53,9 +53,9 @@ def found_of(probes, outlines):
     return _Found(
         dict(zip(SOURCES, probes, strict=True)),
         {
-            (source, layer): value
+            (source, layer): value * sign  # the second layer, which the verdict leaves out, says the opposite
             for source, value in zip(SOURCES, outlines, strict=True)
-            for layer in ("conv1", "conv2")
+            for layer, sign in (("conv1", 1), ("conv2", -1))
         },
         0.9,
     )

@@ -119,7 +119,7 @@ class _Race:
 
 
 def _fastest(found: Sequence[_Found], size: _Size) -> list[_Found]:
-    """Return the trainings at the rate whose seeds take the fewest steps together; of equals those of least error."""
+    """Return the trainings at the rate whose seeds take the fewest steps; of equals those with the least error."""
     rates = dict.fromkeys(each.rate for each in found)
     groups = [[each for each in found if each.rate == rate] for rate in rates]
 
