@@ -57,3 +57,9 @@ def test_importing_the_package_is_cheap():
 
 def test_the_cheap_import_test_can_fail():
     assert loaded_after("import convscope; convscope.ops") == ["True", "True"]
+
+
+def test_no_lazy_name_is_that_of_a_module():
+    """Importing a module puts it under its name in the package, over what should have been resolved there."""
+    modules = {name.rpartition(".")[2] for name in MODULES if name.startswith("convscope.data.")}
+    assert not modules & set(importlib.import_module("convscope.data").__all__)

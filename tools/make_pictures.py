@@ -1,7 +1,7 @@
 """Make the pictures that the README shows: `make pictures`.
 
 Runs the demonstration in a temporary folder, keeps its pictures, and draws a window, a pair of signals, a network,
-a value taken apart, and what a published network (its weights are fetched) takes the cat for.
+a value taken apart, what a published network (its weights are fetched) takes the cat for, and why.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ COMMANDS = (
     "draw resnet18 --output {folder}/network.png",
     "explain resnet18 --layer layer2.0.conv1 --at 5,14,24 --image cat --down 2 --output {folder}/explained.png",
     "predict cat --model mobilenet_v2 --weights default --output {folder}/predicted.png",
+    "cam cat --model mobilenet_v2 --weights default --target 285;281 --output {folder}/cam.png",
 )
 
 

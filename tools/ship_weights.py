@@ -14,6 +14,7 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from convscope.files import write_bytes, write_text
 from convscope.models import Preprocessing, WeightsInfo, create_model
@@ -41,7 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         save_weights(network, path)
-        loaded = create_model(recipe.model, weights=path, **dict(recipe.model_options))
+        options: dict[str, Any] = dict(recipe.model_options)
+        loaded = create_model(recipe.model, weights=path, **options)
         images = run.dataset("test")
         shipped = evaluate(loaded, images, mean=facts.mean, std=facts.std)
         seconds = sum(

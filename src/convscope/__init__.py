@@ -30,6 +30,7 @@ _HOMES = {
     "accelerate": "convscope.acceleration",
     "decelerate": "convscope.acceleration",
     "audit": "convscope.inspection",
+    "class_activation": "convscope.inspection",
     "create_model": "convscope.models",
     "list_models": "convscope.models",
     "load_dataset": "convscope.data",
@@ -37,6 +38,9 @@ _HOMES = {
     "feature_maps": "convscope.inspection",
     "features_only": "convscope.inspection",
     "filters": "convscope.inspection",
+    "integrated_gradients": "convscope.inspection",
+    "occlusion": "convscope.inspection",
+    "saliency": "convscope.inspection",
     "explain": "convscope.inspection",
     "explain_convolution": "convscope.inspection",
     "Recipe": "convscope.training",
@@ -54,6 +58,7 @@ __all__ = [
     "accelerate",
     "acceleration",
     "audit",
+    "class_activation",
     "create_model",
     "data",
     "decelerate",
@@ -67,14 +72,17 @@ __all__ = [
     "filters",
     "geometry",
     "inspection",
+    "integrated_gradients",
     "kernels",
     "list_models",
     "load_dataset",
     "models",
     "nn",
+    "occlusion",
     "ops",
     "predict",
     "report",
+    "saliency",
     "signal",
     "trace",
     "train",
@@ -98,7 +106,18 @@ if TYPE_CHECKING:
     )
     from convscope.acceleration import accelerate, decelerate
     from convscope.data import decode_image, load_dataset
-    from convscope.inspection import audit, explain, explain_convolution, feature_maps, features_only, filters
+    from convscope.inspection import (
+        audit,
+        class_activation,
+        explain,
+        explain_convolution,
+        feature_maps,
+        features_only,
+        filters,
+        integrated_gradients,
+        occlusion,
+        saliency,
+    )
     from convscope.models import create_model, list_models
     from convscope.trace import Trace, trace
     from convscope.training import Recipe, Run, evaluate, predict, train

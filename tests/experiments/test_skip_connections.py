@@ -9,7 +9,7 @@ import torch
 
 from convscope.errors import ShapeError, UsageError
 from convscope.experiments import foreground_iou, skip_connections
-from convscope.experiments.skip_connections import _near_outlines, _Tiles
+from convscope.experiments.skip_connections import _Tiles, near_outlines
 from convscope.models import create_seeded_model
 
 TINY = {"width": 2, "depth": 2, "steps": 3, "batch_size": 2, "tile": 16}
@@ -30,7 +30,7 @@ def test_both_networks_of_each_seed_and_the_figures_of_their_predictions():
     assert result.truth.tolist() == (blobs()[1] != 0)[:, 32:].tolist()
     for run in result.runs:
         assert run.iou == foreground_iou(run.predicted, result.truth)
-        edges = _near_outlines(result.truth)
+        edges = near_outlines(result.truth)
         assert run.edge_iou == foreground_iou(run.predicted[edges], result.truth[edges])
     assert result.iou(True) == pytest.approx((result.runs[0].iou + result.runs[2].iou) / 2)
     assert result.gains == (
@@ -103,7 +103,7 @@ def test_tiles_are_turned_with_their_classes_and_come_from_everywhere():
 def test_iou_and_outlines_by_hand():
     truth = np.zeros((3, 9), bool)
     truth[:, 4:] = True
-    assert np.flatnonzero(_near_outlines(truth)[1]).tolist() == [2, 3, 4, 5]
+    assert np.flatnonzero(near_outlines(truth)[1]).tolist() == [2, 3, 4, 5]
     assert foreground_iou(truth, np.roll(truth, 1, 1)) == pytest.approx(4 / 6)
     assert foreground_iou(~truth & truth, truth & ~truth) == 1.0
 

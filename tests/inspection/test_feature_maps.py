@@ -2,11 +2,19 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from convscope.errors import UnknownNameError, UsageError
-from convscope.inspection import feature_maps, filter_banks, filter_layers, filters, layer_names
-from convscope.models import create_model
+from convscope.errors import ShapeError, UnknownNameError, UsageError
+from convscope.inspection import (
+    feature_maps,
+    filter_banks,
+    filter_layers,
+    filters,
+    last_of_each_size,
+    layer_names,
+)
+from convscope.models import create_model, create_seeded_model
 
 
 class Odd(nn.Module):
@@ -69,6 +77,7 @@ def test_containers_can_be_asked_for():
 
 def state_of(network):
     return (
+        torch.get_rng_state().tolist(),
         [module.training for module in network.modules()],
         [len(module._forward_hooks) for module in network.modules()],
         {key: value.clone() for key, value in network.state_dict().items()},
@@ -78,8 +87,8 @@ def state_of(network):
 
 
 def same(one, other):
-    assert one[:2] + one[3:] == other[:2] + other[3:]
-    assert all(value.equal(other[2][key]) for key, value in one[2].items())
+    assert one[:3] + one[4:] == other[:3] + other[4:]
+    assert all(value.equal(other[3][key]) for key, value in one[3].items())
 
 
 def test_the_network_is_left_as_it_was(image):
@@ -95,7 +104,9 @@ def test_the_network_is_left_as_it_was(image):
 def test_the_network_is_left_as_it_was_when_it_raises():
     network = Odd().train()
     before = state_of(network)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(
+        ShapeError, match=r"feature_maps: input \(1, 5, 6, 8\): operator aten\.convolution in conv"
+    ):
         feature_maps(network, torch.zeros(1, 5, 6, 8))
     same(before, state_of(network))
 
@@ -188,3 +199,89 @@ def test_filter_refusals(layer, error, text):
     with pytest.raises(error) as caught:
         filters(create_model("perceptron"), layer)
     assert text in str(caught.value)
+
+
+def test_maps_before_an_in_place_activation_of_a_published_architecture():
+    """A plain hook on this layer of VGG-16 shows no value below zero: the activation after it works in place."""
+    network = create_seeded_model("vgg16", 0).eval()
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    seen = {}
+    handle = network.features[28].register_forward_hook(lambda *args: seen.update(naive=args[2]))
+    with torch.no_grad():
+        network(image)
+    handle.remove()
+    assert float(seen["naive"].min()) == 0
+    (maps,) = feature_maps(network, image, ["features.28"])
+    assert float(maps.values.min()) < 0
+    torch.testing.assert_close(maps.values.relu(), seen["naive"])
+
+
+class Functional(nn.Module):
+    """What is no module: functional activations, a sum, a second use, outputs in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, image):
+        first = F.relu(self.conv(image), inplace=True)
+        both = first + self.conv(first)
+        torch.rand(3)  # draws numbers in evaluation mode too
+        return {"out": self.drop(both), "sizes": (both.mean(), [both.amax()])}
+
+
+def test_operators_that_are_no_modules_have_maps(image):
+    network = Functional()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    before = state_of(network)
+    kept = {
+        entry.name: entry
+        for entry in feature_maps(network, image, ["relu", "add", "conv", "output0", "conv#1"])
+    }
+    same(before, state_of(network))
+    with torch.no_grad():
+        first = network.conv(image)
+        second = network.conv(first.relu())
+    expected = {"conv": first, "relu": first.relu(), "conv#1": second, "add": first.relu() + second}
+    for name, values in expected.items():
+        torch.testing.assert_close(kept[name].values, values)
+    assert kept["output0"].values.equal(kept["add"].values)
+    assert (kept["relu"].kind, kept["conv#1"].call) == ("relu", 1)
+
+
+def test_the_whole_network_and_its_input_can_be_asked_for(image):
+    network = Functional()
+    given, *outputs = feature_maps(network, image, ["input", ""])
+    assert given.values.equal(image)
+    assert [tuple(entry.values.shape) for entry in outputs] == [(1, 2, 6, 8), (), ()]
+
+
+def test_maps_come_in_the_order_in_which_layers_returned(image):
+    network = nn.Sequential(nn.Sequential(nn.Conv2d(2, 2, 1), nn.Identity()), nn.ReLU())
+    names = ["0", "1", "0.0", "0.1", ""]
+    assert [entry.layer for entry in feature_maps(network, image, names)] == ["0.0", "0.1", "0", "1", ""]
+
+
+def test_maps_are_copies(image):
+    network = nn.Sequential(nn.Identity(), nn.Identity())
+    one, two = feature_maps(network, image)
+    one.values.zero_()
+    assert two.values.equal(image)
+    assert float(image.abs().sum()) > 0
+
+
+def test_one_name_is_no_list(image):
+    with pytest.raises(UsageError, match="layers is 'conv'; give a list of names"):
+        feature_maps(Odd(), image, "conv")
+
+
+def test_the_last_layers_before_the_size_changes():
+    network = create_model("resnet18")
+    kept = feature_maps(network, torch.zeros(1, 3, 64, 64))
+    chosen = last_of_each_size(kept)
+    assert [entry.planes.shape[1] for entry in chosen] == [32, 16, 8, 4, 2]
+    assert [entry.layer for entry in chosen][:2] == ["relu", "layer1.1.relu"]
+    few = feature_maps(create_model("lenet5"), torch.zeros(1, 1, 28, 28))
+    assert len(last_of_each_size(few)) == sum(entry.are_pictures for entry in few)

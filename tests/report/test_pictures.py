@@ -8,22 +8,17 @@ import torch
 from PIL import Image
 
 from convscope.data import ImageSet, cat
-from convscope.errors import OutputError, UsageError
+from convscope.errors import OutputError
 from convscope.experiments import three_layers
 from convscope.inspection import (
-    FeatureMaps,
-    FilterBank,
     confusion_matrix,
     explain_convolution,
     mistakes,
-    on_one_scale,
 )
 from convscope.report.figures import png, write_png
 from convscope.report.pictures import (
-    draw_before_after,
     draw_confusion,
     draw_mistakes,
-    draw_planes,
     draw_three_layers,
     draw_value,
 )
@@ -60,37 +55,6 @@ def test_three_layers_shows_photograph_and_maps():
         np.array_equal(array, picture) for array, picture in zip(shown[1:], layers.pictures, strict=True)
     )
     assert pixels(figure).std() > 20
-
-
-def test_before_and_after_share_one_scale():
-    pair = on_one_scale("conv1", torch.randn(4, 5, 6), 3 * torch.randn(4, 5, 6))
-    figure = draw_before_after([pair], "maps")
-    limits = {
-        axes.images[0].get_clim()
-        for axes in figure.findobj(lambda part: hasattr(part, "images"))
-        if axes.images
-    }
-    assert limits == {(pair.low, pair.high)}
-    assert len(panels(figure)) == 8
-    assert {"before", "after"} <= set(texts(figure))
-
-
-def test_of_many_maps_it_says_how_many_are_shown():
-    pair = on_one_scale("conv1", torch.randn(40, 5, 6), torch.randn(40, 5, 6))
-    assert any("first 16 of 40 maps" in text for text in texts(draw_before_after([pair], "maps")))
-    maps = FeatureMaps("conv1", "Conv2d", 0, torch.randn(1, 40, 5, 6))
-    figure = draw_planes([maps], np.zeros((5, 6, 3), np.uint8), np.zeros((2, 2, 1), np.uint8))
-    assert any("40 maps of 5 x 6, the first 16 shown" in text for text in texts(figure))
-    assert len(panels(figure)) == 18
-    assert {"the picture", "what the network sees"} <= set(texts(figure))
-
-
-def test_filters_and_layers_without_maps():
-    bank = FilterBank("conv1", "Conv2d", torch.randn(3, 2, 5, 5))
-    flat = FeatureMaps("fc", "Linear", 0, torch.randn(1, 10))
-    assert len(panels(draw_planes([bank, flat]))) == 6
-    with pytest.raises(UsageError, match="none of the layers has maps"):
-        draw_planes([flat])
 
 
 def test_the_value_picture_names_every_number():

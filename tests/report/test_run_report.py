@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from convscope.data import load_dataset
+from convscope.inspection import Scale, scale_of
 from convscope.report.charts import Axis, Line, bar_chart, line_chart
 from convscope.report.run_report import write_run_report
 from convscope.report.strips import plane_strips, thumbnail
@@ -100,7 +101,7 @@ def test_the_review_agrees_with_the_run(run):
         ((row["epoch"], row["acc@1"]) for row in run.metrics), key=lambda entry: entry[1]
     )
     assert sum(found.phase_shares.values()) == pytest.approx(1)
-    assert [film.epochs for film in found.maps] == [(0, 1, 2)] * 2
+    assert [film.names for film in found.maps] == [("before training", "epoch 1", "epoch 2")] * 2
     assert {"epochs", "model", "data", "batch_size"} == set(found.changed)
 
 
@@ -136,7 +137,7 @@ def test_curves_of_few_or_equal_numbers(values):
 
 def test_strips_put_zero_in_the_middle_and_keep_the_scale():
     values = torch.tensor([-2.0, 0.0, 2.0]).reshape(3, 1, 1).expand(3, 2, 2)
-    png, width = plane_strips(values, 2.0, 16)
+    png, width = plane_strips(values, scale_of([values]), 16)
     with Image.open(io.BytesIO(png)) as picture:
         colours = np.asarray(picture.convert("RGBA"))
     assert width == 8
@@ -144,7 +145,7 @@ def test_strips_put_zero_in_the_middle_and_keep_the_scale():
     assert min(colours[0, 3, :3]) > 240
     assert colours[0, 6, 0] > 80 > colours[0, 6, 2]
     assert colours[0, 2, 3] == 0
-    rgb, _ = plane_strips(torch.zeros(2, 3, 2, 2), 1.0, 16)
+    rgb, _ = plane_strips(torch.zeros(2, 3, 2, 2), Scale(-1.0, 1.0, -1.0, 1.0), 16)
     with Image.open(io.BytesIO(rgb)) as picture:
         assert picture.getpixel((0, 0)) == (128, 128, 128)
 

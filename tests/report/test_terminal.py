@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from convscope.errors import printable
+from convscope.report.columns import table
 from convscope.report.progress import progress_table, training_progress
-from convscope.report.terminal import table
 from convscope.training import EpochDone, StepDone
 
 ROW = {

@@ -6,6 +6,7 @@ statistic or the input's size changes (`Folded.forget`, called by the accelerate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,15 @@ from torch import Tensor, nn
 
 from convscope import kernels
 
-__all__ = ["Folded", "FoldedConvolution", "FoldedLinear"]
+__all__ = [
+    "Folded",
+    "FoldedConvolution",
+    "FoldedLinear",
+    "computed_here",
+    "fold",
+    "fused_conv2d",
+    "packed_weight",
+]
 
 _mkldnn = torch.ops.mkldnn
 # An activation as oneDNN's operations take it: name, numbers, algorithm.
@@ -82,66 +91,100 @@ class FoldedConvolution(Folded):
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         input = kernels.channels_last(input.to(self.dtype))
         weight, bias = self._weights(input)
-        stride, padding, dilation, groups = self.settings
-        if not weight.is_mkldnn:
-            maps = kernels.conv2d(input, weight, bias, *self.settings)
-            if residual is not None:
-                maps += residual
-            return _PLAIN[self.activation](maps)
-        name, numbers, algorithm = _FUSED[self.activation]
-        window = padding, stride, dilation, groups
-        if residual is None:
-            return _mkldnn._convolution_pointwise(input, weight, bias, *window, name, numbers, algorithm)
-        residual = kernels.channels_last(residual.to(self.dtype))
-        after = (None, [], None) if name == "none" else (name, numbers, algorithm)
-        return _mkldnn._convolution_pointwise.binary(
-            input, residual, weight, bias, *window, "add", 1.0, *after
-        )
+        if residual is not None:
+            residual = residual.to(self.dtype)
+        return fused_conv2d(input, weight, bias, self.settings, self.activation, residual)
 
     def _weights(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
         key = tuple(input.shape)
         if key not in self._packed:
             self._packed.clear()
             weight, bias = self._folded()
-            if _fusible(self.dtype) and not self._ours(input, weight):
-                stride, padding, dilation, groups = self.settings
-                weight = _mkldnn._reorder_convolution_weight(
-                    weight.contiguous(), padding, stride, dilation, groups, list(input.shape)
-                )
+            if not computed_here(input, weight, self.settings):
+                weight = packed_weight(weight, self.settings, input.shape)
             self._packed[key] = weight, bias
         return self._packed[key]
-
-    def _ours(self, input: Tensor, weight: Tensor) -> bool:
-        """Whether our kernel and an activation apart are better than oneDNN's fused operation."""
-        operands = kernels.Operands(input, weight, None, None, self.settings)
-        route = kernels.choose(kernels.Case.of("forward", operands), operands)
-        # A small depthwise window is bound by memory, where what is fused counts.
-        return route in ("winograd", "grouped") or (route == "depthwise" and max(weight.shape[2:]) > 3)
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         layer, norm = self.layer, self.norm
         weight, bias = layer.weight.detach(), layer.bias
         if norm is not None:
-            weight, bias = fold(weight, bias, norm)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            statistics = norm.running_mean, norm.running_var, norm.eps
+            weight, bias = fold(weight, bias, *statistics, norm.weight, norm.bias)
         return weight.to(self.dtype), None if bias is None else bias.detach().to(self.dtype)
 
 
-def fold(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def fused_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    settings: Sequence[Any],
+    activation: str,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """Return activation(convolution + residual), in one operation where oneDNN has laid out the weight.
+
+    Args:
+        input: channels-last.
+        weight: plain, or from `packed_weight`.
+        settings: stride, padding, dilation, groups.
+    """
+    if not weight.is_mkldnn:
+        maps = kernels.conv2d(input, weight, bias, *settings)
+        if residual is not None:
+            maps += residual
+        return _PLAIN[activation](maps)
+    stride, padding, dilation, groups = settings
+    name, numbers, algorithm = _FUSED[activation]
+    window = padding, stride, dilation, groups
+    if residual is None:
+        return _mkldnn._convolution_pointwise(input, weight, bias, *window, name, numbers, algorithm)
+    residual = kernels.channels_last(residual)
+    after = (None, [], None) if name == "none" else (name, numbers, algorithm)
+    return _mkldnn._convolution_pointwise.binary(input, residual, weight, bias, *window, "add", 1.0, *after)
+
+
+def computed_here(input: Tensor, weight: Tensor, settings: Sequence[Any]) -> bool:
+    """Whether a kernel of ours and the activation apart are better than oneDNN's fused operation, or there is none."""
+    if input.dtype not in (torch.float32, torch.bfloat16) or not _fusible(input.dtype):
+        return True
+    operands = kernels.Operands(input, weight, None, None, tuple(settings))  # pyright: ignore[reportArgumentType]
+    route = kernels.choose(kernels.Case.of("forward", operands), operands)
+    # A small depthwise window is bound by memory, where what is fused counts.
+    return route in ("winograd", "grouped") or (route == "depthwise" and max(weight.shape[2:]) > 3)
+
+
+def packed_weight(weight: Tensor, settings: Sequence[Any], shape: Sequence[int]) -> Tensor:
+    """Return a weight as oneDNN lays it out for an input of this shape; others may cost another lay-out a call."""
+    stride, padding, dilation, groups = settings
+    return _mkldnn._reorder_convolution_weight(
+        weight.contiguous(), padding, stride, dilation, groups, list(shape)
+    )
+
+
+def fold(
+    weight: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    gain: Tensor | None,
+    shift: Tensor | None,
+) -> tuple[Tensor, Tensor]:
     """Return weight and bias of the convolution that computes a convolution and the batch norm after it.
 
     Computed in float64, so that the result is the nearest float32 to the exact one.
     """
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    mean = norm.running_mean.double()
-    shift = ((0.0 if bias is None else bias.double()) - mean) * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.double()
+    scale = (variance.double() + eps).rsqrt()
+    if gain is not None:
+        scale = scale * gain.double()
+    moved = ((0.0 if bias is None else bias.double()) - mean.double()) * scale
+    if shift is not None:
+        moved = moved + shift.double()
     folded = weight.double() * scale.reshape(-1, 1, 1, 1)
-    return folded.to(weight.dtype).detach(), shift.to(weight.dtype).detach()
+    return folded.to(weight.dtype).detach(), moved.to(weight.dtype).detach()
 
 
 class FoldedLinear(Folded):

@@ -14,10 +14,12 @@ from convscope import __version__
 from convscope.cli import (
     audit,
     bench,
+    cam,
     data,
     demo,
     doctor,
     draw,
+    excite,
     experiment,
     explain,
     geometry,
@@ -47,6 +49,7 @@ _COMMANDS = {
     "summary": summary,
     "trace": trace,
     "explain": explain,
+    "excite": excite,
     "audit": audit,
     "draw": draw,
     "train": train,
@@ -54,6 +57,7 @@ _COMMANDS = {
     "sweep": sweep,
     "eval": eval_,
     "predict": predict,
+    "cam": cam,
     "doctor": doctor,
     "bench": bench,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,13 @@ from convscope.cli.output import int_list
 from convscope.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from convscope.models import Preprocessing
     from convscope.training import Run
 
-__all__ = ["OpenedNetwork", "open_for_images", "open_network"]
+__all__ = ["OpenedNetwork", "open_for_images", "open_network", "picture_at"]
 
 _OWN_SHAPE = (3, 224, 224)  # of images for the user's own code, which does not say what it takes
 
@@ -27,6 +28,8 @@ class OpenedNetwork:
     """A network, what to call it, and the input that it gets when nothing else is asked.
 
     `shape` is (N, C, H, W) or whatever was asked; None for a user's network without --input.
+    `fixed_size` tells that the network is to get no other height and width: they were asked for, or a layer depends on
+    them. `options` are those, besides weights, that a network of the zoo was created with.
     """
 
     name: str
@@ -34,6 +37,8 @@ class OpenedNetwork:
     shape: tuple[int, ...] | None
     run: Run | None = None
     preprocessing: Preprocessing | None = None
+    fixed_size: bool = False
+    options: dict[str, object] = field(default_factory=dict)
 
     def given(self, image: Path | None = None) -> Tensor | tuple[int, ...]:
         """Return what to trace: the picture, prepared for this network, or the shape.
@@ -51,9 +56,9 @@ class OpenedNetwork:
         return self.shape
 
     def _prepared(self, image: Path) -> Tensor:
-        from convscope.data import cat, decode_image, prepare, preprocess
+        from convscope.data import prepare, preprocess
 
-        picture = cat() if str(image) == "cat" else decode_image(image)
+        picture = picture_at(image)
         if self.run is not None:
             return self.run.prepare(picture)
         if self.preprocessing is not None:
@@ -68,6 +73,13 @@ class OpenedNetwork:
             channels, size = self.shape[1], self.shape[2:]
         height, width = size
         return prepare(picture, (0.0,) * channels, (1.0,) * channels, channels, (height, width))
+
+
+def picture_at(path: Path) -> np.ndarray:
+    """Return a decoded picture, or for `cat` the packaged one."""
+    from convscope.data import cat, decode_image
+
+    return cat() if str(path) == "cat" else decode_image(path)
 
 
 def open_network(
@@ -101,12 +113,14 @@ def open_network(
             "--weights is for networks of the zoo; runs and code bring their own.", call="network"
         )
     if ":" in spec and not Path(spec).exists():
-        opened = OpenedNetwork(spec, _from_code(spec, seed), shape)
+        opened = OpenedNetwork(spec, _from_code(spec, seed), shape, fixed_size=shape is not None)
     elif Path(spec).is_dir():
         from convscope.training import Run
 
         run = Run.open(spec)
-        opened = OpenedNetwork(spec, run.network(), shape or (1, *run.facts.input_shape), run)
+        opened = OpenedNetwork(
+            spec, run.network(), shape or (1, *run.facts.input_shape), run, fixed_size=True
+        )
     else:
         opened = _from_zoo(spec, shape, image, seed, weights)
     opened.network.train(train)
@@ -146,7 +160,6 @@ def open_for_images(
 def _from_zoo(
     spec: str, shape: tuple[int, ...] | None, image: Path | None, seed: int, weights: str | None
 ) -> OpenedNetwork:
-    from convscope.data import cat, decode_image
     from convscope.models import create_seeded_model, list_models, model_entry, weights_info
 
     if spec not in list_models():
@@ -158,7 +171,7 @@ def _from_zoo(
     entry = model_entry(spec)
     wanted = entry.input_shape if shape is None else shape[-3:]
     if shape is None and image is not None and not entry.takes_image_size:
-        picture = cat() if str(image) == "cat" else decode_image(image)
+        picture = picture_at(image)
         wanted = (entry.input_shape[0], *picture.shape[:2])
     options: dict[str, object] = {} if weights is None else {"weights": weights}
     if len(wanted) == 3:
@@ -169,7 +182,9 @@ def _from_zoo(
     network = create_seeded_model(spec, seed, **options)
     facts = None if weights is None or shape is not None else weights_info(network).preprocessing
     given = (1, *wanted) if shape is None or len(shape) == 3 else shape
-    return OpenedNetwork(spec, network, given, preprocessing=facts)
+    fixed = shape is not None or entry.takes_image_size
+    options.pop("weights", None)
+    return OpenedNetwork(spec, network, given, preprocessing=facts, fixed_size=fixed, options=options)
 
 
 def _from_code(spec: str, seed: int) -> nn.Module:

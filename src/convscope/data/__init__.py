@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from convscope.data.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
     from convscope.data.fetched import FetchedDataset, fetched_dataset, is_fetched, list_fetched
     from convscope.data.fetching import fetch_dataset
-    from convscope.data.fitted import decode_fitted
+    from convscope.data.fitted import decode_fitted, decode_reduced
     from convscope.data.idx import load_idx_folder, read_idx
     from convscope.data.image_folder import load_image_folder
     from convscope.data.image_set import ImageSet
     from convscope.data.photograph import cat, cat_path
-    from convscope.data.preprocess import preprocess, visible_part
+    from convscope.data.preprocessed import preprocess, visible_part
     from convscope.data.registry import list_datasets, load_dataset
     from convscope.data.resize import fit_image
 
@@ -35,6 +35,7 @@ __all__ = [
     "cat_path",
     "decode_fitted",
     "decode_image",
+    "decode_reduced",
     "fetch_dataset",
     "fetched_dataset",
     "fit_image",
@@ -62,6 +63,7 @@ _HOME = {
     "cat": "photograph",
     "cat_path": "photograph",
     "decode_fitted": "fitted",
+    "decode_reduced": "fitted",
     "decode_image": "decode",
     "fetch_dataset": "fetching",
     "fetched_dataset": "fetched",
@@ -75,9 +77,9 @@ _HOME = {
     "load_image_folder": "image_folder",
     "normalise": "batches",
     "prepare": "batches",
-    "preprocess": "preprocess",
+    "preprocess": "preprocessed",
     "read_idx": "idx",
-    "visible_part": "preprocess",
+    "visible_part": "preprocessed",
 }
 
 

@@ -168,12 +168,24 @@ class ImageSet:
             tensor([0, 1])
         """
         self._check_count("take_balanced", n)
+        return self.subset(self.balanced_indices(n))
+
+    def balanced_indices(self, n: int) -> Tensor:
+        """Return which images `take_balanced` keeps, (n,) int64.
+
+        Raises:
+            UsageError: `n` is below 1 or above the number of images.
+        Example:
+            >>> images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
+            >>> ImageSet(images, torch.tensor([0, 0, 0, 1]), ("cat", "dog"), "pets").balanced_indices(2)
+            tensor([0, 3])
+        """
+        self._check_count("balanced_indices", n)
         by_class = torch.argsort(self.labels, stable=True)
         starts = torch.tensor((0, *self.class_counts()[:-1])).cumsum(0)
         rank = torch.empty_like(by_class)  # how many images of the same class come before this one
         rank[by_class] = torch.arange(len(self)) - starts[self.labels[by_class]]
-        chosen = torch.argsort(rank, stable=True)[:n].sort().values
-        return self.subset(chosen)
+        return torch.argsort(rank, stable=True)[:n].sort().values
 
     def split(self, share: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """Hold out a share of each class's images; return those that stay and those held out, in their present order.
@@ -205,6 +217,20 @@ class ImageSet:
             )
         kept, apart = (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
         return self.subset(kept), self.subset(apart)
+
+    def normalised(self, which: slice, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+        """Return some of the images as network input; see `normalise`.
+
+        Example:
+            >>> images = torch.full((3, 1, 2, 2), 255, dtype=torch.uint8)
+            >>> pets = ImageSet(images, torch.tensor([0, 1, 1]), ("cat", "dog"), "pets")
+            >>> pets.normalised(slice(1), (0.5,), (0.5,))
+            tensor([[[[1., 1.],
+                      [1., 1.]]]])
+        """
+        from convscope.data.batches import normalise
+
+        return normalise(self.images[which], mean, std)
 
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Measure each channel's mean and standard deviation (population) on the 0..1 scale.

@@ -2,8 +2,18 @@
 
 from convscope.experiments.catalogue import get_experiment, list_experiments
 from convscope.experiments.demo_folder import demo_folder
+from convscope.experiments.equal_parameters import least_width
 from convscope.experiments.experiment import Effort, Experiment, ExperimentResult
-from convscope.experiments.learning import Learning, class_scores, fit, hits, num_params, pixels, seeded
+from convscope.experiments.learning import (
+    Learning,
+    class_scores,
+    fit,
+    fit_batches,
+    hits,
+    num_params,
+    pixels,
+    seeded,
+)
 from convscope.experiments.mlp_and_cnn import Contestant, MlpAndCnn, mlp_and_cnn
 from convscope.experiments.outcome import (
     Chart,
@@ -19,7 +29,14 @@ from convscope.experiments.outcome import (
 from convscope.experiments.outlines import outline_agreement, sobel_magnitude
 from convscope.experiments.probe import Probe, linear_probe
 from convscope.experiments.rates import choose_rate
-from convscope.experiments.skip_connections import SkipConnections, SkipRun, foreground_iou, skip_connections
+from convscope.experiments.scenes import Scene, backdrops, compose
+from convscope.experiments.skip_connections import (
+    SkipConnections,
+    SkipRun,
+    foreground_iou,
+    near_outlines,
+    skip_connections,
+)
 from convscope.experiments.three_layers import (
     LoopComparison,
     ThreeLayers,
@@ -45,23 +62,29 @@ __all__ = [
     "PictureRow",
     "Probe",
     "Row",
+    "Scene",
     "SkipConnections",
     "SkipRun",
     "ThreeLayers",
     "Tour",
     "Verdict",
+    "backdrops",
     "choose_rate",
     "class_scores",
     "compare_with_loops",
+    "compose",
     "convolve_by_loops",
     "demo_folder",
     "fit",
+    "fit_batches",
     "foreground_iou",
     "get_experiment",
     "hits",
+    "least_width",
     "linear_probe",
     "list_experiments",
     "mlp_and_cnn",
+    "near_outlines",
     "num_params",
     "outline_agreement",
     "photograph_input",

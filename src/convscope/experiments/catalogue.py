@@ -13,10 +13,18 @@ __all__ = ["get_experiment", "list_experiments"]
 _MODULES = {
     "parameters": "parameters",
     "overfitting": "overfitting",
+    "flipped-kernel": "flipped_kernel",
     "random-filters": "random_filters",
+    "low-pass": "low_pass",
+    "pooling": "pooling",
     "activations": "activations",
     "heads": "heads",
     "losses": "losses",
+    "small-kernels": "small_kernels",
+    "residual": "residual",
+    "skip-connections": "skip_connections",
+    "deformable": "deformable",
+    "context": "context",
 }
 
 

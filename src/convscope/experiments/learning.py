@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from convscope.acceleration import accelerate
 from convscope.data import ImageSet, normalise
 from convscope.ops import softmax_cross_entropy
 
-__all__ = ["Learning", "class_scores", "fit", "hits", "num_params", "pixels", "seeded"]
+__all__ = ["Learning", "class_scores", "fit", "fit_batches", "hits", "num_params", "pixels", "seeded"]
 
 _WINDOW = 20  # steps that the training error is averaged over
 
@@ -123,24 +123,62 @@ def fit(
         >>> len(learned.losses), learned.accuracies[-1]
         (30, 1.0)
     """
+    batches = _shuffled(images, labels, steps, min(batch_size, len(images)), seed)
+    return fit_batches(
+        network,
+        batches,
+        steps=steps,
+        lr=lr,
+        loss=loss,
+        optimizer=optimizer,
+        faster=faster,
+        decays=decays,
+        until_error=until_error,
+        **options,
+    )
+
+
+def fit_batches(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    loss: Callable[[Tensor, Tensor], Tensor] = softmax_cross_entropy,
+    optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+    faster: bool = True,
+    decays: bool = True,
+    until_error: float | None = None,
+    shares: Mapping[str, float] | None = None,
+    **options: float | bool,
+) -> Learning:
+    """Train a network as `fit` does, on `steps` batches that are made elsewhere: images and what `loss` takes.
+
+    Args:
+        shares: of the rate, for the parameters whose names contain a key.
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> batch = torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])
+        >>> fit_batches(network, [batch] * 30, steps=30, lr=0.1).accuracies[-1]
+        1.0
+    """
     began = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
     network.train()
     if faster:
         accelerate(network, "fp32")
-    moved = optimizer([each for each in network.parameters() if each.requires_grad], lr=lr, **options)  # type: ignore[call-arg]
-    order = torch.empty(0, dtype=torch.long)
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            share = next((share for part, share in (shares or {}).items() if part in name), 1.0)
+            by_rate.setdefault(lr * share, []).append(parameter)
+    moved = optimizer([{"params": each, "lr": rate} for rate, each in by_rate.items()], lr=lr, **options)  # type: ignore[call-arg]
     losses: list[float] = []
     accuracies: list[float] = []
-    batch_size = min(batch_size, len(images))
-    for step in range(steps):
+    for step, (images, targets) in zip(range(steps), batches, strict=True):
         if decays:
-            for group in moved.param_groups:
-                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-        if len(order) < batch_size:
-            order = torch.randperm(len(images), generator=generator)
-        index, order = order[:batch_size], order[batch_size:]
-        scores, targets = network(images[index]), labels[index]
+            for group, rate in zip(moved.param_groups, by_rate, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        scores = network(images)
         value = loss(scores, targets)
         moved.zero_grad(set_to_none=True)
         value.backward()
@@ -153,6 +191,19 @@ def fit(
                 break
     network.eval()
     return Learning(tuple(losses), tuple(accuracies), time.perf_counter() - began)
+
+
+def _shuffled(
+    images: Tensor, labels: Tensor, steps: int, batch_size: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches, all images once in each epoch but those left over at its end."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        if len(order) < batch_size:
+            order = torch.randperm(len(images), generator=generator)
+        index, order = order[:batch_size], order[batch_size:]
+        yield images[index], labels[index]
 
 
 def class_scores(network: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:

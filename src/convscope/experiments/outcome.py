@@ -72,6 +72,16 @@ class Interval:
         return cls(mean, mean - half, mean + half)
 
     @classmethod
+    def of_gains(cls, ones: Sequence[float], others: Sequence[float]) -> Interval:
+        """Return the mean of how much higher `ones` are than `others`, which came from the same seeds in this order.
+
+        Example:
+            >>> Interval.of_gains([0.75, 0.5], [0.5, 0.25])
+            Interval(value=0.25, low=0.25, high=0.25)
+        """
+        return cls.of_mean([one - other for one, other in zip(ones, others, strict=True)])
+
+    @classmethod
     def of_share(cls, hits: int, total: int) -> Interval:
         """Return a share of independent yes-or-no trials (Wilson, JASA 1927).
 
@@ -169,13 +179,11 @@ class PictureRow:
     Attributes:
         planes: (N, H, W) of numbers, or (N, H, W, 3) uint8 photographs.
         names: one a picture, or none.
-        signed: whether 0 is in the middle of the scale.
     """
 
     title: str
     planes: Tensor
     names: tuple[str, ...] = ()
-    signed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

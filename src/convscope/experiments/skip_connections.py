@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import ShapeError, UsageError
+from convscope.experiments.learning import fit_batches
 from convscope.geometry import as_int
 from convscope.models import create_seeded_model
-from convscope.ops import softmax_cross_entropy
 
-__all__ = ["SkipConnections", "SkipRun", "foreground_iou", "skip_connections"]
+__all__ = ["SkipConnections", "SkipRun", "foreground_iou", "near_outlines", "skip_connections"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,14 @@ class SkipConnections:
 
     Attributes:
         split: the column where the training part ends and the test part begins.
+        width, width_without: of the U-Nets with and without skip connections.
         image, truth: the test part, (H, W) as given and (H, W) bool.
     """
 
     runs: tuple[SkipRun, ...]
     split: int
     width: int
+    width_without: int
     depth: int
     steps: int
     batch_size: int
@@ -94,6 +96,7 @@ class SkipConnections:
         return {
             "split": self.split,
             "width": self.width,
+            "width_without": self.width_without,
             "depth": self.depth,
             "steps": self.steps,
             "batch_size": self.batch_size,
@@ -113,11 +116,13 @@ def skip_connections(
     seeds: Sequence[int] = (0, 1, 2),
     split: int | None = None,
     width: int = 16,
+    width_without: int | None = None,
     depth: int = 4,
     steps: int = 250,
     batch_size: int = 8,
     tile: int = 128,
     learning_rate: float = 1e-3,
+    faster: bool = False,
     listener: Callable[[SkipRun], None] | None = None,
 ) -> SkipConnections:
     """Train `unet` and `unet_no_skip` on the left part of an image, test them on the right part.
@@ -132,7 +137,9 @@ def skip_connections(
     Args:
         split: the column where the test part begins; half the width if not given.
         width, depth: of the U-Nets; see `models.UNet`.
+        width_without: of the U-Net without skip connections, to give it as many parameters; `width` if not given.
         tile: pixels a side.
+        faster: accelerate the networks while they train, which rounds elsewhere.
         listener: called with each run when it ends.
     Raises:
         ShapeError: arrays of other shapes, a split that leaves no room for a tile or nothing to test on.
@@ -172,20 +179,22 @@ def skip_connections(
             )
     if not seeds:
         raise UsageError("no seed is given; give at least one.", call="skip_connections")
+    width_without = width if width_without is None else width_without
 
     left = image[:, :split].astype(np.float64)
     normalised = (image - left.mean()) / (left.std() or 1.0)
     pixels = torch.from_numpy(normalised.astype(np.float32))
     classes = torch.from_numpy(truth.astype(np.int64))
-    edges = _near_outlines(truth[:, split:])
+    edges = near_outlines(truth[:, split:])
     runs: list[SkipRun] = []
     for seed in seeds:
         for skip in (True, False):
             began = time.perf_counter()
-            name = "unet" if skip else "unet_no_skip"
-            network = create_seeded_model(name, seed, in_channels=1, width=width, depth=depth)
+            name, wide = ("unet", width) if skip else ("unet_no_skip", width_without)
+            network = create_seeded_model(name, seed, in_channels=1, width=wide, depth=depth)
             tiles = _Tiles(pixels[:, :split], classes[:, :split], batch_size, tile, seed)
-            losses = _train(network, tiles, steps, learning_rate)
+            batches = (tiles.batch() for _ in range(steps))
+            losses = fit_batches(network, batches, steps=steps, lr=learning_rate, faster=faster).losses
             predicted, again = (
                 _foreground(network, pixels[:, split:]),
                 _foreground(network, pixels[:, :split]),
@@ -204,7 +213,7 @@ def skip_connections(
             runs.append(run)
             if listener is not None:
                 listener(run)
-    settings = (split, width, depth, steps, batch_size, tile, learning_rate)
+    settings = (split, width, width_without, depth, steps, batch_size, tile, learning_rate)
     return SkipConnections(tuple(runs), *settings, image=image[:, split:], truth=truth[:, split:])
 
 
@@ -217,6 +226,20 @@ def foreground_iou(predicted: np.ndarray, truth: np.ndarray) -> float:
     """
     either = int(np.count_nonzero(predicted | truth))
     return int(np.count_nonzero(predicted & truth)) / either if either else 1.0
+
+
+def near_outlines(truth: np.ndarray, distance: int = 2) -> np.ndarray:
+    """Return the pixels of (H, W) bool in whose square neighbourhood of this reach both kinds occur.
+
+    Example:
+        >>> near_outlines(np.array([[False, False, False, True, True, True]]), 1).astype(int).tolist()
+        [[0, 0, 1, 1, 0, 0]]
+    """
+    pixels = torch.from_numpy(truth.astype(np.float32))[None, None]
+    size = 2 * distance + 1
+    grown = nn.functional.max_pool2d(pixels, size, 1, distance)
+    shrunk = -nn.functional.max_pool2d(-pixels, size, 1, distance)
+    return (grown != shrunk)[0, 0].numpy()
 
 
 class _Tiles:
@@ -239,33 +262,6 @@ class _Tiles:
         return (turned[0].flip(1), turned[1].flip(1)) if mirrored else (turned[0], turned[1])
 
 
-def _train(network: nn.Module, tiles: _Tiles, steps: int, learning_rate: float) -> list[float]:
-    """Train in place and return the loss of each step."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    losses: list[float] = []
-    network.train()
-    for _ in range(steps):
-        images, targets = tiles.batch()
-        loss = softmax_cross_entropy(network(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-    network.eval()
-    return losses
-
-
 def _foreground(network: nn.Module, pixels: Tensor) -> np.ndarray:
     with torch.inference_mode():
         return network(pixels[None, None])[0].argmax(0).bool().numpy()
-
-
-def _near_outlines(truth: np.ndarray, distance: int = 2) -> np.ndarray:
-    """Return the pixels in whose square neighbourhood of this reach both kinds occur."""
-    pixels = torch.from_numpy(truth.astype(np.float32))[None, None]
-    size = 2 * distance + 1
-    grown = nn.functional.max_pool2d(pixels, size, 1, distance)
-    shrunk = -nn.functional.max_pool2d(-pixels, size, 1, distance)
-    return (grown != shrunk)[0, 0].numpy()

@@ -13,6 +13,7 @@ from convscope.geometry.derivation import Derivation
 from convscope.geometry.facts import WindowFacts, window_facts
 from convscope.geometry.integers import as_int, as_ints
 from convscope.geometry.padding import PADDING_WORDS, Padding, axis_padding, paddings
+from convscope.geometry.reach import Reach, Spans, progressions
 from convscope.geometry.reads import Reads
 from convscope.geometry.receptive_field import AxisField, Span, TableField, hull
 from convscope.geometry.transposed import TransposedWindow
@@ -26,8 +27,10 @@ __all__ = [
     "Derivation",
     "LayerCost",
     "Padding",
+    "Reach",
     "Reads",
     "Span",
+    "Spans",
     "TableField",
     "TransposedWindow",
     "Window",
@@ -45,5 +48,6 @@ __all__ = [
     "matmul_macs",
     "paddings",
     "pool_window",
+    "progressions",
     "window_facts",
 ]

@@ -9,9 +9,17 @@ import torch
 from torch import Tensor
 
 from convscope.display import Shown
-from convscope.errors import ShapeError
+from convscope.errors import ShapeError, UnknownNameError
 
-__all__ = ["ConfusionMatrix", "Mistake", "Unsure", "confusion_matrix", "mistakes", "most_unsure"]
+__all__ = [
+    "ConfusionMatrix",
+    "Mistake",
+    "Unsure",
+    "confused",
+    "confusion_matrix",
+    "mistakes",
+    "most_unsure",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +133,35 @@ def mistakes(
         Mistake(i, classes[int(labels[i])], classes[int(predictions[i])], float(confidences[i]))
         for i in order.tolist()
     )
+
+
+def confused(
+    labels: Tensor,
+    predictions: Tensor,
+    confidences: Tensor,
+    classes: Sequence[str],
+    true: str,
+    predicted: str,
+) -> tuple[Mistake, ...]:
+    """Return the images of one cell of a confusion matrix, the most confident first; on its diagonal the right ones.
+
+    Shapes:
+        labels, predictions (N,) int64; confidences (N,)
+    Raises:
+        UnknownNameError: no such class; the nearest names are told.
+    Example:
+        >>> labels, said = torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 0])
+        >>> cell = confused(labels, said, torch.tensor([0.5, 0.6, 0.7, 0.8]), ("cat", "dog"), "dog", "cat")
+        >>> [image.index for image in cell]
+        [3, 1]
+    """
+    for name in (true, predicted):
+        if name not in classes:
+            raise UnknownNameError("class", name, classes, call="confused")
+    row, column = (list(classes).index(name) for name in (true, predicted))
+    inside = ((labels == row) & (predictions == column)).nonzero().flatten()
+    order = inside[confidences[inside].argsort(descending=True, stable=True)]
+    return tuple(Mistake(i, true, predicted, float(confidences[i])) for i in order.tolist())
 
 
 @dataclass(frozen=True, slots=True)

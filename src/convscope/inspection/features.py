@@ -13,7 +13,7 @@ from convscope.errors import UnknownNameError, UsageError
 from convscope.trace import ReceptiveField, Record, Trace, trace
 from convscope.trace.rules import rule_of
 
-__all__ = ["FeatureInfo", "FeatureNetwork", "features_only"]
+__all__ = ["FeatureInfo", "FeatureNetwork", "features_only", "stride_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def features_only(network: nn.Module, input: Any, layers: Sequence[str] | None =
         FeatureInfo(
             layer,
             found.tensors[maps[layer]].shape[1],
-            _stride(found, maps[layer]),
+            stride_of(found, maps[layer]),
             found.field_of(maps[layer]),
         )
         for layer in layers
@@ -159,7 +159,8 @@ def _maps(found: Trace) -> dict[str, int]:
     return maps
 
 
-def _stride(found: Trace, number: int) -> tuple[Fraction | None, ...]:
+def stride_of(found: Trace, number: int) -> tuple[Fraction | None, ...]:
+    """Return the input pixels from one position of a map to the next, an entry an axis; None where they vary."""
     axes = found.field_of(number).axes
     return tuple(axis.stride if axis.size else None for axis in axes if axis.axis >= 2)
 
@@ -177,7 +178,7 @@ def _one_a_stride(found: Trace, maps: dict[str, int]) -> list[str]:
     heads = _heads(found, maps)
     chosen: dict[Fraction, str] = {}
     for path in ordered:
-        strides = _stride(found, maps[path])
+        strides = stride_of(found, maps[path])
         stride = strides[0] if len(set(strides)) == 1 else None
         if stride is None:
             continue
@@ -220,7 +221,7 @@ def _heads(found: Trace, maps: dict[str, int]) -> set[str]:
         if producer is None or not _is(producer, "convolution"):
             continue
         given = found.tensors[entry.inputs[0]].shape
-        if len(given) == 4 and _stride(found, entry.inputs[0]) == _stride(found, number):
+        if len(given) == 4 and stride_of(found, entry.inputs[0]) == stride_of(found, number):
             heads.add(entry.path)
     return heads
 

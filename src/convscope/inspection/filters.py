@@ -30,9 +30,19 @@ class FilterBank(Shown):
     noun: ClassVar[str] = "kernels"
 
     @property
+    def name(self) -> str:
+        """Return the layer."""
+        return self.layer
+
+    @property
     def planes(self) -> Tensor:
         """Return the filters as pictures (C_out * C_in/groups, K_h, K_w), one an input channel."""
         return self.values.flatten(0, 1)
+
+    @property
+    def are_pictures(self) -> bool:
+        """Tell whether there are any."""
+        return self.values.numel() > 0
 
     @property
     def largest(self) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from convscope.acceleration import Comparison, Contest
 from convscope.errors import printable
+from convscope.report.columns import table
 from convscope.report.doctor_text import PASS_NAMES, case_label, flush_table
-from convscope.report.terminal import table
 
 __all__ = ["bench_text"]
 

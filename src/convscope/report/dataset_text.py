@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from convscope.data.registry import DatasetEntry
 from convscope.data.survey import DatasetSurvey
 from convscope.errors import printable
-from convscope.report.terminal import table
+from convscope.report.columns import table
 
 __all__ = ["datasets_text", "survey_text"]
 

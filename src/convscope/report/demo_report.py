@@ -9,13 +9,13 @@ from convscope.files import write_bytes, write_json, write_text
 from convscope.report.figures import png
 from convscope.report.html import Page
 from convscope.report.pictures import (
-    draw_before_after,
     draw_confusion,
     draw_learning,
     draw_mistakes,
     draw_three_layers,
     draw_value,
 )
+from convscope.report.planes import draw_before_after
 
 __all__ = ["REPORT", "write_demo_report"]
 
@@ -93,12 +93,14 @@ def write_demo_report(tour: Tour, folder: str | Path) -> Path:
     page.section("feature-maps", "Feature maps before and after training")
     page.paragraph(
         f"What each convolution of the CNN makes of test image {tour.sample} ({true}), with the weights it began "
-        "with and with those it learned. Both rows of a layer share one colour scale, which holds 99 % of their values."
+        "with and with those it learned. Both share one colour scale a layer, which holds 99 % of their values."
     )
     page.picture(images["feature-maps"], "feature maps before and after training on one scale")
 
     page.section("filters", "Filters before and after training")
-    page.paragraph("The kernels themselves; of deeper layers the part that meets the first input map.")
+    page.paragraph(
+        "The kernels themselves. Of deeper layers a row is one filter, a column what it does to one of the maps before."
+    )
     page.picture(images["filters"], "filters before and after training on one scale")
 
     page.section("mistakes", "What the CNN confuses")

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
 from matplotlib.artist import Artist
-from PIL import ImageFont
 
 from convscope.errors import UsageError
 from convscope.files import write_bytes
 from convscope.report.figures import INK
+from convscope.report.letters import elided, text_width
 
 __all__ = [
     "Drawing",
@@ -32,7 +30,6 @@ __all__ = [
 
 Point = tuple[float, float]
 FONT = "DejaVu Sans"  # the one that matplotlib brings; Verdana has its widths
-_MEASURED = 64  # pixels at which widths are measured
 _LONGEST_PIXELS = 20_000  # of a PNG's side; matplotlib stops at 65,536
 ASCENT, DESCENT = 0.76, 0.24  # of the letters that we write, in font sizes
 
@@ -193,36 +190,3 @@ def drawing_path(path: str | os.PathLike[str]) -> Path:
             f"{str(path)!r} ends in neither .svg nor .png; end it with one of them.", call="write_drawing"
         )
     return path
-
-
-@cache
-def _font(bold: bool) -> ImageFont.FreeTypeFont:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), _MEASURED)
-
-
-@cache
-def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Return how wide a text is, in the unit of its size.
-
-    Example:
-        >>> text_width("mm", 10) == 2 * text_width("m", 10)
-        True
-    """
-    return _font(bold).getlength(text) * size / _MEASURED
-
-
-def elided(text: str, width: float, size: float, bold: bool = False, *, keep_end: bool = False) -> str:
-    """Return a text cut to fit a width, with an ellipsis for what is gone.
-
-    Example:
-        >>> elided("a long story", 40, 9), elided("features.4.1.block", 60, 9, keep_end=True)
-        ('a long…', '…s.4.1.block')
-    """
-    if text_width(text, size, bold) <= width:
-        return text
-    for count in range(len(text) - 1, 0, -1):
-        short = "…" + text[-count:] if keep_end else text[:count].rstrip(" ,") + "…"
-        if text_width(short, size, bold) <= width:
-            return short
-    return "…"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from convscope.experiments import Chart, ExperimentResult, PictureRow
 from convscope.files import write_text
-from convscope.inspection import common_limit
+from convscope.inspection import scale_of
 from convscope.report import charts
 from convscope.report.charts import Axis, Line, line_chart
+from convscope.report.colours import scale_text
 from convscope.report.experiment_text import outcome_rows, run_line
 from convscope.report.html import Page
 from convscope.report.strips import data_address, plane_strips, thumbnail
@@ -17,7 +18,6 @@ from convscope.report.strips import data_address, plane_strips, thumbnail
 __all__ = ["experiment_page", "write_experiment_report"]
 
 _COLOURS = 6
-_COLUMNS = 16
 
 _STYLE = (
     """
@@ -88,15 +88,14 @@ def _pictures(row: PictureRow) -> str:
     names = row.names or ("",) * len(row.planes)
     if row.planes.dim() == 4:
         shots = [data_address(thumbnail(picture.numpy(), 224)) for picture in row.planes]
-        scale = ""
+        below = ""
     else:
-        limit = common_limit([row.planes])
-        # The scale of pictures without a sign has its lower half empty, so that 0 is white in both.
-        shots = [data_address(plane_strips(plane[None], limit, 1)[0]) for plane in row.planes]
-        scale = f"white 0, red {limit:.3g}" + (f", blue {-limit:.3g}" if row.signed else "")
+        scale = scale_of([row.planes])
+        shots = [data_address(plane_strips(plane[None], scale, 1)[0]) for plane in row.planes]
+        below = f'<p class="lead">{escape(scale_text(scale).capitalize())}.</p>'
     figures = "".join(
         f'<figure><img alt="{escape(name or row.title)}" src="{address}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
         for name, address in zip(names, shots, strict=True)
     )
-    return f'{title}<div class="shots">{figures}</div>' + (f'<p class="lead">{scale}</p>' if scale else "")
+    return f'{title}<div class="shots">{figures}</div>{below}'

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from convscope.inspection import Explanation, min_max_image
+from convscope.report.colours import GREYS, SIGNED
 from convscope.report.figures import (
     BLUE,
     GREY,
@@ -79,7 +80,7 @@ def _draw_picture(
 ) -> None:
     axes = block.subplots(1, 2)
     height, width = picture.shape[:2]
-    colors = "gray" if picture.shape[2] == 1 else None
+    colors = GREYS if picture.shape[2] == 1 else None
     found = [(step, _rectangle(step), color) for step, color in zip(drawn, _COLORS, strict=False)]
     if steps[-1].operator == "input":
         found.append((steps[-1], _rectangle(steps[-1]), INK))
@@ -143,9 +144,9 @@ def _draw_step(block: SubFigure, step: Explanation, color: str, left_out: int) -
     row = block.subplots(1, 4, width_ratios=[1.15, 1.15, 1.15, 2.4])
     name, window, weights, products = grids
     for axes, title, numbers, colors in (
-        (row[0], f"{name}: input", window, "gray"),
-        (row[1], "* weights", weights, "RdBu_r"),
-        (row[2], f"= products, sum {products.sum():+.4g}", products, "RdBu_r"),
+        (row[0], f"{name}: input", window, GREYS),
+        (row[1], "* weights", weights, SIGNED),
+        (row[2], f"= products, sum {products.sum():+.4g}", products, SIGNED),
     ):
         _number_grid(axes, numbers, title, colors)
     _draw_bars(row[3], step, color)
@@ -158,14 +159,14 @@ def _shortened(text: str) -> str:
 def _number_grid(axes: Axes, numbers: np.ndarray, title: str, colors: str) -> None:
     picture_axes(axes, title, size=8)
     limit = float(np.abs(numbers).max()) or 1.0
-    low = -limit if colors != "gray" else float(numbers.min())
-    high = limit if colors != "gray" else max(float(numbers.max()), low + 1e-12)
+    low = -limit if colors != GREYS else float(numbers.min())
+    high = limit if colors != GREYS else max(float(numbers.max()), low + 1e-12)
     axes.imshow(numbers, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
     if max(numbers.shape) > 5:
         return
     for (row, column), number in np.ndenumerate(numbers):
         share = (number - low) / (high - low)
-        dark = share < 0.5 if colors == "gray" else abs(share - 0.5) > 0.35
+        dark = share < 0.5 if colors == GREYS else abs(share - 0.5) > 0.35
         size = 7 if max(numbers.shape) < 5 else 5.5
         axes.text(column, row, f"{number:.2g}", ha="center", va="center", fontsize=size,
                   color="white" if dark else INK)  # fmt: skip

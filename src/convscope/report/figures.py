@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
-from convscope.errors import UsageError
 from convscope.files import write_bytes
+from convscope.report.colours import BLUE, GREY, INK, ORANGE, TEAL
+from convscope.report.images import image_png, png_path, write_image
 
 __all__ = [
     "BLUE",
@@ -32,7 +34,6 @@ __all__ = [
 
 # Inches: a picture of this width fills the report, so that its text keeps its size there.
 PAGE_WIDTH = 10.6
-INK, GREY, BLUE, TEAL, ORANGE = "#1b2733", "#8b98a5", "#2f6fb0", "#1f9e89", "#d9622b"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -76,27 +77,19 @@ def grid_shape(count: int, columns: int) -> tuple[int, int]:
     return math.ceil(count / columns), min(count, columns)
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG file."""
+def png(picture: Figure | Image.Image) -> bytes:
+    """Return a figure, or a picture made of pixels, as the bytes of a PNG file."""
+    if isinstance(picture, Image.Image):
+        return image_png(picture)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": "convscope"})
+    picture.savefig(buffer, format="png", metadata={"Software": "convscope"})
     return buffer.getvalue()
 
 
-def write_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as a PNG file, whole or not at all."""
+def write_png(picture: Figure | Image.Image, path: str | os.PathLike[str]) -> Path:
+    """Write a figure or a picture as a PNG file, whole or not at all."""
+    if isinstance(picture, Image.Image):
+        return write_image(picture, path)
     path = png_path(path)
-    write_bytes(path, png(figure))
-    return path
-
-
-def png_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path if a PNG picture may be written there.
-
-    Raises:
-        UsageError: its ending promises another format.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ""):
-        raise UsageError(f"{str(path)!r} would hold a PNG picture; end its name with .png.", call="write_png")
+    write_bytes(path, png(picture))
     return path

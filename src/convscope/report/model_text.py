@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convscope.models import ModelEntry, list_weights, published_weights
+from convscope.report.columns import table
 from convscope.report.summary_text import quantity
-from convscope.report.terminal import table
 from convscope.trace import Trace
 
 __all__ = ["model_text", "models_text"]

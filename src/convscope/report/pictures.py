@@ -10,16 +10,13 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from convscope.data import ImageSet
-from convscope.errors import UsageError
 from convscope.experiments import LoopComparison, ThreeLayers
 from convscope.inspection import (
     ConfusionMatrix,
     ConvolutionValue,
-    FeatureMaps,
-    FilterBank,
     Mistake,
-    OnOneScale,
 )
+from convscope.report.colours import GREYS, SHARES, SIGNED
 from convscope.report.figures import (
     BLUE,
     GREY,
@@ -35,16 +32,12 @@ from convscope.report.figures import (
 from convscope.training import Run
 
 __all__ = [
-    "draw_before_after",
     "draw_confusion",
     "draw_learning",
     "draw_mistakes",
-    "draw_planes",
     "draw_three_layers",
     "draw_value",
 ]
-
-_MAPS_AT_MOST = 16  # of one layer in one picture; the caption says how many there are
 
 
 def draw_three_layers(layers: ThreeLayers, loops: LoopComparison | None = None) -> Figure:
@@ -103,9 +96,9 @@ def draw_value(value: ConvolutionValue, photograph: np.ndarray) -> Figure:
         close.set_ylabel(name, fontsize=10, color=INK)
         for column, (title, numbers, colors) in enumerate(
             (
-                ("window", entry.window, "gray"),
-                ("x  weights", entry.weights, "RdBu_r"),
-                ("=  products", entry.products, "RdBu_r"),
+                ("window", entry.window, GREYS),
+                ("x  weights", entry.weights, SIGNED),
+                ("=  products", entry.products, SIGNED),
             ),
             start=2,
         ):
@@ -131,59 +124,9 @@ def _number_grid(axes, numbers: Tensor, title: str, colors: str) -> None:
     table = numbers.numpy()
     limit = float(np.abs(table).max()) or 1.0
     # Never the dark end of the colours, so that the ink stays readable on every cell.
-    axes.imshow(table, cmap=colors, vmin=-2 * limit, vmax=limit if colors == "gray" else 2 * limit)
+    axes.imshow(table, cmap=colors, vmin=-2 * limit, vmax=limit if colors == GREYS else 2 * limit)
     for (row, column), number in np.ndenumerate(table):
         axes.text(column, row, f"{number:.2f}", ha="center", va="center", fontsize=9, color=INK)
-
-
-def draw_planes(
-    layers: Sequence[FeatureMaps | FilterBank],
-    picture: np.ndarray | None = None,
-    seen: np.ndarray | None = None,
-) -> Figure:
-    """Draw feature maps or filters, one block of rows a layer, each layer on its own scale about zero.
-
-    Args:
-        picture: drawn above; (H, W) or (H, W, 3) uint8.
-        seen: the same as the network got it, cropped, resized, scaled; (H, W, C) uint8, drawn beside it.
-    Raises:
-        UsageError: no layer has planes to draw.
-    """
-    layers = [entry for entry in layers if entry.planes.dim() == 3 and entry.planes.numel()]
-    if not layers:
-        raise UsageError("none of the layers has maps with a height and a width.", call="draw_planes")
-    shown = [entry.planes[:_MAPS_AT_MOST] for entry in layers]
-    columns = min(8, max(map(len, shown)))
-    cell = PAGE_WIDTH / columns - 0.05
-    heights = [
-        grid_shape(len(planes), columns)[0] * cell * min(planes.shape[1] / planes.shape[2], 2.0) + 0.5
-        for planes in shown
-    ]
-    above = [] if picture is None else [2.8]
-    figure = new_figure(PAGE_WIDTH, sum(heights) + sum(above))
-    blocks = figure.subfigures(len(layers) + len(above), 1, height_ratios=above + heights, squeeze=False)[
-        :, 0
-    ]
-    if picture is not None:
-        shown_above = [("the picture", picture)] + ([] if seen is None else [("what the network sees", seen)])
-        row = blocks[0].subplots(1, len(shown_above), squeeze=False)[0]
-        for axes, (title, image) in zip(row, shown_above, strict=True):
-            picture_axes(axes, title).imshow(
-                image, cmap="gray" if image.ndim == 2 or image.shape[2] == 1 else None
-            )
-    for block, entry, planes in zip(blocks[len(above) :], layers, shown, strict=True):
-        limit = entry.largest or 1.0
-        total, height, width = entry.planes.shape
-        some = f", the first {len(planes)} shown" if len(planes) < total else ""
-        block.suptitle(
-            f"{plain(entry.layer)} ({entry.kind}): {total} {entry.noun} of {height} x {width}{some}; "
-            f"blue {-limit:.3g}, white 0, red {limit:.3g}",
-            fontsize=10,
-            color=INK,
-        )
-        grid = block.subplots(*grid_shape(len(planes), columns)[:1], columns, squeeze=False)
-        _fill(grid, [(plane.numpy(), "") for plane in planes], "RdBu_r", -limit, limit)
-    return figure
 
 
 def _fill(grid, planes, colors: str | None, low: float, high: float, *, size: float = 9) -> None:
@@ -195,39 +138,6 @@ def _fill(grid, planes, colors: str | None, low: float, high: float, *, size: fl
         axes.set_axis_off()
 
 
-def draw_before_after(pairs: Sequence[OnOneScale], what: str) -> Figure:
-    """Draw maps or filters before training over the same ones after it, on one scale a layer.
-
-    Args:
-        what: `maps` or `filters`, for the titles.
-    """
-    columns = 16
-    figure = new_figure(PAGE_WIDTH, 1.75 * len(pairs) + 0.2)
-    blocks = figure.subfigures(len(pairs), 1, squeeze=False)[:, 0]
-    for block, pair in zip(blocks, pairs, strict=True):
-        before, after = _planes(pair.before)[:columns], _planes(pair.after)[:columns]
-        total = len(_planes(pair.before))
-        some = f"first {len(before)} of {total} {what}" if len(before) < total else f"{total} {what}"
-        height, width = before.shape[-2:]
-        rms_before, rms_after = pair.root_mean_squares
-        block.suptitle(
-            f"{plain(pair.name)}: {some}, {height} x {width}; blue to {pair.low:.3g}, red to {pair.high:.3g}; "
-            f"root mean square {rms_before:.2g} before, {rms_after:.2g} after",
-            fontsize=10,
-            color=INK,
-        )
-        grid = block.subplots(2, columns, squeeze=False)
-        for row, values, label in zip(grid, (before, after), ("before", "after"), strict=True):
-            _fill(row, [(plane.numpy(), "") for plane in values], "RdBu_r", pair.low, pair.high)
-            row[0].set_ylabel(label, fontsize=10, color=INK)
-    return figure
-
-
-def _planes(values: Tensor) -> Tensor:
-    """Return maps (C, H, W) as they are, and of filters (C_out, C_in, K_h, K_w) the first input channel's."""
-    return values if values.dim() == 3 else values[:, 0]
-
-
 def draw_confusion(matrix: ConfusionMatrix) -> Figure:
     """Draw the confusion matrix with its counts; rows are true classes, columns predicted ones."""
     count = len(matrix.classes)
@@ -235,7 +145,7 @@ def draw_confusion(matrix: ConfusionMatrix) -> Figure:
     figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     table, shares = matrix.counts.numpy(), matrix.shares.numpy()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap=SHARES, vmin=0, vmax=1)
     names = [plain(name) for name in matrix.classes]
     axes.set_xticks(range(count), names, rotation=40, ha="right", fontsize=9)
     axes.set_yticks(range(count), names, fontsize=9)
@@ -262,7 +172,7 @@ def draw_mistakes(images: ImageSet, wrong: Sequence[Mistake], columns: int = 8) 
         )
         for entry in wrong
     ]
-    _fill(grid, planes, "gray", 0, 255, size=8)
+    _fill(grid, planes, GREYS, 0, 255, size=8)
     return figure
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from convscope.errors import printable
+from convscope.report.colours import GREYS
 from convscope.report.figures import BLUE, GREY, INK, PAGE_WIDTH, new_figure, picture_axes, plain
 from convscope.training import Prediction
 
@@ -25,7 +26,7 @@ def draw_predictions(
     grid = figure.subplots(len(predictions), 2, squeeze=False, width_ratios=(1, 1.5))
     for (left, right), entry, picture in zip(grid, predictions, pictures, strict=True):
         picture_axes(left, plain(_short(entry.name.rsplit("/", 1)[-1])), size=9)
-        left.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        left.imshow(picture, cmap=GREYS, vmin=0, vmax=255)
         places = range(len(entry.classes))
         right.barh(
             places, entry.probabilities, color=[BLUE, *[GREY] * len(entry.classes)][: len(entry.classes)]

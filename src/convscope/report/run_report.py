@@ -8,11 +8,13 @@ from pathlib import Path
 
 from convscope.data import ImageSet
 from convscope.files import write_text
+from convscope.inspection import Film
 from convscope.report import charts
 from convscope.report.charts import Axis, Line, bar_chart, line_chart
+from convscope.report.colours import scale_text
 from convscope.report.html import Page
 from convscope.report.strips import data_address, plane_strips, thumbnail
-from convscope.training import Evaluation, Film, Review, Run, review
+from convscope.training import Evaluation, Review, Run, review
 
 __all__ = ["REPORT", "run_page", "write_run_report"]
 
@@ -396,7 +398,7 @@ def _films(page: Page, found: Review) -> None:
     if found.filters is not None:
         shown = len(found.filters.frames[0])
         channels = found.filters.frames[0].shape[1]
-        what = "in colour, grey is zero" if channels == 3 else _scale(found.filters)
+        what = scale_text(found.filters.scale, coloured=channels == 3)
         page.heading(f"Filters of {found.filters.layer}: {_some(shown, found.filters.total)}")
         page.paragraph(what[0].upper() + what[1:] + ".")
         page.markup(_film_table(found.filters, "filters", 32))
@@ -407,7 +409,7 @@ def _films(page: Page, found: Review) -> None:
     for film in found.maps:
         shown, size = len(film.frames[0]), " x ".join(map(str, film.frames[0].shape[1:]))
         page.heading(f"{film.layer}: {_some(shown, film.total)} maps, {size}")
-        page.paragraph(_scale(film).capitalize() + ".")
+        page.paragraph(scale_text(film.scale).capitalize() + ".")
         page.markup(_film_table(film, "maps", 16))
 
 
@@ -419,9 +421,8 @@ def _picture(found: Review):
 
 def _film_table(film: Film, what: str, columns: int) -> str:
     rows = []
-    for epoch, values in zip(film.epochs, film.frames, strict=True):
-        png, width = plane_strips(values, film.limit, columns)
-        name = f"epoch {epoch}" if epoch else "before training"
+    for name, values in zip(film.names, film.frames, strict=True):
+        png, width = plane_strips(values, film.scale, columns)
         rows.append(
             f'<tr><th scope="row">{name}</th><td><img alt="{what} of {escape(film.layer)}, {name}" '
             f'style="max-width:{min(9 * width, 900)}px" src="{data_address(png)}"></td></tr>'
@@ -470,10 +471,6 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _scale(film: Film) -> str:
-    return f"blue {-film.limit:.3g}, white 0, red {film.limit:.3g}"
 
 
 def _some(shown: int, total: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convscope.errors import printable
-from convscope.report.terminal import table
+from convscope.report.columns import table
 from convscope.training import RunComparison, RunSummary
 
 __all__ = ["comparison_text", "runs_text"]

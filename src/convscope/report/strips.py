@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from functools import cache
 
-import matplotlib
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from convscope.inspection import Scale
+from convscope.report.colours import map_of, palette
 
 __all__ = ["data_address", "plane_strips", "thumbnail"]
 
@@ -35,8 +35,8 @@ def data_address(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def plane_strips(values: Tensor, limit: float, columns: int) -> tuple[bytes, int]:
-    """Return filters or maps in rows as one PNG on the scale from blue, -limit, over white to red; and its width.
+def plane_strips(values: Tensor, scale: Scale, columns: int) -> tuple[bytes, int]:
+    """Return filters or maps in rows as one PNG in the colours of their scale; and its width.
 
     Filters of three channels, (N, 3, H, W), become coloured pictures with grey for zero.
 
@@ -45,29 +45,20 @@ def plane_strips(values: Tensor, limit: float, columns: int) -> tuple[bytes, int
     """
     coloured = values.dim() == 4 and values.shape[1] == 3
     planes = values if coloured else values[:, :1] if values.dim() == 4 else values[:, None]
-    levels = ((planes / limit).clamp(-1, 1) * 127 + 128).round().byte().permute(0, 2, 3, 1)
+    levels = np.moveaxis(scale.levels(planes), 1, -1)
     count, height, width, channels = levels.shape
     columns = min(columns, count)
     rows = -(-count // columns)
     # Level 0 is none of the values', which begin at 1: it is the transparent ground between.
-    sheet = torch.zeros(
-        rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels, dtype=torch.uint8
-    )
+    sheet = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels), np.uint8)
     for number, plane in enumerate(levels):
         top, left = number // columns * (height + _GAP), number % columns * (width + _GAP)
         sheet[top : top + height, left : left + width] = plane
     if coloured:
-        return _png(Image.fromarray(sheet.numpy()), transparency=(0, 0, 0)), sheet.shape[1]
-    image = Image.fromarray(sheet[..., 0].numpy())
-    image.putpalette(_palette())
+        return _png(Image.fromarray(sheet), transparency=(0, 0, 0)), sheet.shape[1]
+    image = Image.fromarray(sheet[..., 0])
+    image.putpalette(palette(map_of(scale)).tobytes())
     return _png(image, transparency=0), sheet.shape[1]
-
-
-@cache
-def _palette() -> bytes:
-    """Return matplotlib's blue-white-red for the levels 1 to 255, and black for 0."""
-    colours = matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, 255))[:, :3]
-    return bytes(3) + (colours * 255).round().astype(np.uint8).tobytes()
 
 
 def _png(image: Image.Image, **options: object) -> bytes:

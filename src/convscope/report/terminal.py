@@ -6,43 +6,22 @@ from collections.abc import Sequence
 
 from convscope.errors import printable
 from convscope.experiments import Tour
-from convscope.inspection import ConfusionMatrix, FeatureMaps, FilterBank, Mistake
+from convscope.inspection import ConfusionMatrix, Mistake
+from convscope.report.columns import table
 from convscope.signal import Slide
 from convscope.training import Evaluation, Prediction, RangeTest, Run
 from convscope.training.sweep import Sweep
 
 __all__ = [
     "evaluation_text",
-    "planes_text",
     "prediction_text",
     "predictions_text",
     "range_test_text",
     "run_text",
     "signal_text",
     "sweep_text",
-    "table",
     "tour_text",
 ]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out in columns: the first flush left, the others flush right.
-
-    Example:
-        >>> print(table(("class", "images"), [("cat", "12"), ("dog", "7")]))
-        class  images
-        cat        12
-        dog         7
-    """
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for row in (head, *rows):
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def tour_text(tour: Tour) -> str:
@@ -165,17 +144,6 @@ def predictions_text(network: str, predictions: Sequence[Prediction]) -> str:
         ]
         blocks += ["", table((printable(entry.name), "probability"), rows)]
     return "\n".join(blocks)
-
-
-def planes_text(layers: Sequence[FeatureMaps | FilterBank]) -> str:
-    """Return shape and range of each kept layer."""
-    rows = []
-    for entry in layers:
-        facts = entry.to_dict()
-        shape = " x ".join(map(str, entry.values.shape))
-        figures = [f"{facts[key]:.4g}" if key in facts else "" for key in ("min", "max", "mean")]
-        rows.append((f"{entry.layer} ({entry.kind})", shape, *figures))
-    return table(("layer", "shape", "min", "max", "mean"), rows)
 
 
 def signal_text(slides: Sequence[Slide]) -> str:

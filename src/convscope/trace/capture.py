@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -50,7 +51,7 @@ class _Held:
 
 
 class Capture(TorchDispatchMode):
-    """Records what runs inside it; `values` keeps tensors of the records whose module `keep` accepts."""
+    """Records what runs inside it; `values` keeps tensors of the modules in `keep`, and those of these `numbers`."""
 
     def __init__(
         self,
@@ -59,12 +60,13 @@ class Capture(TorchDispatchMode):
         copies: dict[int, tuple[Tensor, Tensor]],
         keep: set[str] | None = None,
         keep_all: bool = False,
+        numbers: Collection[int] = (),
     ) -> None:
         super().__init__()
         self.engine = engine
         self.timed = not isinstance(engine, ShapeEngine)
         self.copies = copies
-        self.keep, self.keep_all = keep or set(), keep_all
+        self.keep, self.keep_all, self.numbers = keep or set(), keep_all, frozenset(numbers)
         self.records: list[Record] = []
         self.tensors: list[TensorFacts] = []
         self.values: dict[int, Tensor] = {}
@@ -276,6 +278,7 @@ class Capture(TorchDispatchMode):
         index = len(self.tensors)
         shape = tuple(tensor.shape)
         self.tensors.append(TensorFacts(index, shape, tensor.dtype, kind, name, producer, tensor.numel()))
+        self._keep_numbered(index, tensor)
         return index
 
     def _hold(
@@ -331,6 +334,7 @@ class Capture(TorchDispatchMode):
             arguments = {"base": Ref(base.value), "part": Ref(part.value), "view": Call(view, self.tensors)}
             self._add_record("convscope.write", "", arguments, (base.value, part.value), (new,), None)
             base.value = new
+            self._keep_numbered(new, base.tensor())
             chain.append(base)
         for other in self._storages.get(_storage(tensor), []):
             if any(other is entry for entry in chain) or other.parent is None or other.view is None:
@@ -348,6 +352,7 @@ class Capture(TorchDispatchMode):
             arguments = {**view.arguments, first: Ref(source)}
             self._add_record(view.operator, view.overload, arguments, (source,), (new,), None)
             other.value = new
+            self._keep_numbered(new, other.tensor())
 
     def _protect(self, changed: list[Tensor]) -> None:
         """Copy kept tensors that share memory with one about to change."""
@@ -370,6 +375,11 @@ class Capture(TorchDispatchMode):
                 held = held.parent
 
     # Values -------------------------------------------------------------------------------------------------
+
+    def _keep_numbered(self, value: int, tensor: Tensor | None) -> None:
+        if value in self.numbers and tensor is not None:
+            with torch._C._DisableTorchDispatch():  # keeping is none of the network's doing
+                self._store(value, tensor)
 
     def _store(self, value: int, tensor: Tensor) -> None:
         if value not in self.values:

@@ -1,4 +1,4 @@
-"""What a network is called with: shapes or tensors, one or several, in tuples, lists and dicts."""
+"""What a network is called with and returns: shapes or tensors, one or several, in tuples, lists and dicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from convscope.errors import ShapeError, UsageError
 from convscope.trace.engines import rebuilt, tensors_in
 
-__all__ = ["call_arguments", "cloned", "named_tensors", "tensors_for"]
+__all__ = ["call_arguments", "cloned", "named_outputs", "named_tensors", "tensors_for"]
 
 
 def _is_shape(value: Any) -> bool:
@@ -96,3 +96,17 @@ def named_tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
     if isinstance(value, (tuple, list)):
         return [pair for place, entry in enumerate(value) for pair in named_tensors(entry, f"{name}{place}")]
     return []
+
+
+def named_outputs(result: Any) -> list[tuple[str, Tensor]]:
+    """Return the tensors that a network returned, in order; a mapping or a dataclass names its own.
+
+    Example:
+        >>> [name for name, _ in named_outputs({"out": torch.zeros(1), "aux": torch.zeros(1)})]
+        ['out', 'aux']
+    """
+    if hasattr(result, "items") and not isinstance(result, dict):
+        result = dict(result.items())
+    elif not isinstance(result, (Tensor, list, tuple, dict)) and hasattr(result, "__dict__"):
+        result = vars(result)
+    return named_tensors(result, "output")

@@ -10,7 +10,7 @@ from convscope.trace.fields import Fields, FieldState
 from convscope.trace.record import Record, TensorFacts
 from convscope.trace.rules import Call, rule_of
 
-__all__ = ["propagate"]
+__all__ = ["pass_through", "propagate"]
 
 
 def propagate(
@@ -35,26 +35,31 @@ def propagate(
         axes = range(2, ndim) if ndim > 3 else range(1, ndim) if ndim == 3 else range(0)
         states[facts.index] = fields.identity(facts.shape, {axis: (place, axis) for axis in axes})
     for record in records:
-        fields.reason = record.name or record.operator
-        rule = rule_of(record.operator)
-        read = [states[number] for number in dict.fromkeys(record.inputs)]
-        seen = [state for state in read if state.sources]
-        for number in record.outputs:
-            states[number] = fields.blank(tensors[number].shape)
-        if not seen or not record.outputs:
-            continue
-        if rule is None or rule.field is None:
-            for number in record.outputs:
-                states[number] = fields.unknown(seen, tensors[number].shape)
-            continue
-        fields.blurred = False
-        made = rule.field(Call(record, tensors), fields)
-        results = made if isinstance(made, list) else [made]
-        if fields.blurred:
-            results = [replace(state, unknown=(*state.unknown, fields.reason)) for state in results]
-        states.update(zip(record.outputs, results, strict=False))
-        for number in record.outputs[len(results) :]:
-            # Statistics and indices beside the result: of the result's shape they see what it sees.
-            same = tensors[number].shape == tensors[record.outputs[0]].shape
-            states[number] = results[0] if same else fields.unknown(seen, tensors[number].shape)
+        pass_through(record, tensors, fields)
     return fields
+
+
+def pass_through(record: Record, tensors: list[TensorFacts], fields: Fields) -> None:
+    """Work out what the outputs of one operator see, from what its inputs see."""
+    fields.reason = record.name or record.operator
+    states, rule = fields.states, rule_of(record.operator)
+    read = [states[number] for number in dict.fromkeys(record.inputs)]
+    seen = [state for state in read if state.sources]
+    for number in record.outputs:
+        states[number] = fields.blank(tensors[number].shape)
+    if not seen or not record.outputs:
+        return
+    if rule is None or rule.field is None:
+        for number in record.outputs:
+            states[number] = fields.unknown(seen, tensors[number].shape)
+        return
+    fields.blurred = False
+    made = rule.field(Call(record, tensors), fields)
+    results = made if isinstance(made, list) else [made]
+    if fields.blurred:
+        results = [replace(state, unknown=(*state.unknown, fields.reason)) for state in results]
+    states.update(zip(record.outputs, results, strict=False))
+    for number in record.outputs[len(results) :]:
+        # Statistics and indices beside the result: of the result's shape they see what it sees.
+        same = tensors[number].shape == tensors[record.outputs[0]].shape
+        states[number] = results[0] if same else fields.unknown(seen, tensors[number].shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from convscope.trace.failure import refusal
 from convscope.trace.fields import Fields, Source
 from convscope.trace.guard import Mode, random_states, set_random_states, unchanged
 from convscope.trace.index import NetworkIndex
-from convscope.trace.inputs import call_arguments, cloned, named_tensors, tensors_for
+from convscope.trace.inputs import call_arguments, cloned, named_outputs, named_tensors, tensors_for
 from convscope.trace.memory import backward_bytes, peak_bytes
 from convscope.trace.naming import name_records
 from convscope.trace.propagation import propagate
@@ -51,6 +51,7 @@ class Trace(Shown):
         tensors: every tensor, by number; an operator in place makes a new one.
         calls: every module call, in the order in which they began.
         outputs: numbers of the tensors that the network returned.
+        output_names: of those tensors: the keys of a dict, "output", or "output0" and on of a tuple.
         num_params: elements of the network's distinct parameters, tied ones once, unused ones too.
         values: the kept tensors by number; empty for a shape-only trace.
         has_values: whether the network ran on a real tensor.
@@ -61,6 +62,7 @@ class Trace(Shown):
     calls: tuple[ModuleCall, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    output_names: tuple[str, ...]
     num_params: int
     num_buffers: int
     mode: Mode
@@ -75,6 +77,11 @@ class Trace(Shown):
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the network was called with, positional and by keyword."""
         return self._circumstances.args, self._circumstances.kwargs
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """Return the tensors that the network returned; () for a trace of a shape."""
+        return self._circumstances.results
 
     @property
     def given(self) -> tuple[Tensor, ...]:
@@ -315,6 +322,24 @@ class Trace(Shown):
             now.check_results(())
         return found
 
+    def run_on(self, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: Collection[int]) -> Trace:
+        """Trace the network once more, on real inputs of the same shapes, and keep the tensors of these numbers.
+
+        A network that values lead elsewhere gives other numbers: see `same_operators`.
+        """
+        return _run(NetworkIndex(self.network), self.network, args, kwargs, self.mode, None, numbers=numbers)
+
+    def same_operators(self, other: Trace) -> bool:
+        """Tell whether the same operators, in place or not, joined the same tensors, whatever values and costs."""
+        first, second = (
+            [
+                (record.operator.rstrip("_"), record.inputs, record.outputs)
+                for record in each._captured.records
+            ]
+            for each in (self, other)
+        )
+        return first == second
+
     def replayed(self, number: int | None = None) -> Trace:
         """Return this trace with the values behind one tensor, or behind all: itself, or a second run's.
 
@@ -487,6 +512,7 @@ def _run(
     *,
     keep_all: bool = False,
     training: Sequence[bool] | None = None,
+    numbers: Collection[int] = (),
 ) -> Trace:
     given = tensors_in((args, kwargs))
     shapes_only = any(tensor.device.type == "meta" for tensor in given)
@@ -499,7 +525,7 @@ def _run(
         flags = tuple(module.training for _, module in index.modules)
         positional, named = cloned((args, kwargs), shapes_only)
         engine = ShapeEngine() if shapes_only else RealEngine()
-        capture = Capture(index, engine, copies, set(layers or ()), keep_all)
+        capture = Capture(index, engine, copies, set(layers or ()), keep_all, numbers)
         single = len(given) == 1
         inputs = tuple(
             capture.add_input(tensor, "input" if single else name)
@@ -510,8 +536,8 @@ def _run(
                 result = network(*positional, **named)
         except Exception as error:
             raise refusal(network, args, kwargs, mode, capture, error) from error
-        returned = tensors_in(_plain(result))
-        outputs = tuple(capture.value_of(tensor) for tensor in returned)
+        returned = named_outputs(result)
+        outputs = tuple(capture.value_of(tensor) for _, tensor in returned)
         capture.part_from(copies)
     return Trace(
         network=network,
@@ -519,6 +545,7 @@ def _run(
         calls=tuple(capture.calls),
         inputs=inputs,
         outputs=outputs,
+        output_names=tuple(name for name, _ in returned),
         num_params=index.num_params,
         num_buffers=index.num_buffers,
         mode=mode,
@@ -532,15 +559,6 @@ def _run(
             flags,
             autocast_state(),
             index.versions,
-            () if shapes_only else tuple(tensor.detach() for tensor in returned),
+            () if shapes_only else tuple(tensor.detach() for _, tensor in returned),
         ),
     )
-
-
-def _plain(result: Any) -> Any:
-    """Return a mapping or a dataclass of outputs as a dict."""
-    if hasattr(result, "items") and not isinstance(result, dict):
-        return dict(result.items())
-    if not isinstance(result, (Tensor, list, tuple, dict)) and hasattr(result, "__dict__"):
-        return vars(result)
-    return result

@@ -4,14 +4,15 @@ from convscope.training.environment import cpu_name, environment
 from convscope.training.evaluation import Evaluation, evaluate
 from convscope.training.events import EpochDone, Event, Listener, StepDone, Warned
 from convscope.training.facts import DataFacts, build_network
+from convscope.training.films import film_of_filters, films_of_maps
 from convscope.training.prediction import Prediction, decoded, predict
 from convscope.training.range_test import RangeTest, lr_range_test
 from convscope.training.recipe import Recipe
 from convscope.training.recipe_file import list_recipes, named_recipe
-from convscope.training.review import Film, Review, review
+from convscope.training.review import Review, review
 from convscope.training.run import Run
 from convscope.training.runs import RunComparison, RunSummary, compare_runs, list_runs
-from convscope.training.snapshots import Planes, Snapshot
+from convscope.training.snapshots import Planes, Snapshot, epoch_name
 from convscope.training.starting import train
 from convscope.training.stopping import TrainingInterrupted
 from convscope.training.team import is_first_process
@@ -21,7 +22,6 @@ __all__ = [
     "EpochDone",
     "Evaluation",
     "Event",
-    "Film",
     "Listener",
     "Planes",
     "Prediction",
@@ -40,7 +40,10 @@ __all__ = [
     "cpu_name",
     "decoded",
     "environment",
+    "epoch_name",
     "evaluate",
+    "film_of_filters",
+    "films_of_maps",
     "is_first_process",
     "list_recipes",
     "list_runs",

@@ -249,6 +249,18 @@ class Checkpoints:
             name = _name(number)
         return self.read(self.folder / name)
 
+    def whole(self) -> list[Checkpoint]:
+        """Return the checkpoints of the run that are whole, the oldest first."""
+        name = _pointer(self.path / LATEST)
+        found: list[Checkpoint] = []
+        for place in sorted(self._places(), key=_number):
+            if name is None or _number(place) <= _number(
+                Path(name)
+            ):  # what comes later is no part of the run yet
+                with contextlib.suppress(_Damaged):
+                    found.append(self.read(place))
+        return found
+
     def read(self, place: Path) -> Checkpoint:
         """Check one checkpoint against its checksums and return it.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from convscope.data import ImageSet
@@ -13,10 +12,10 @@ from convscope.errors import RunError
 from convscope.inspection import (
     Calibration,
     ConfusionMatrix,
+    Film,
     Mistake,
     Unsure,
     calibration,
-    common_limit,
     confusion_matrix,
     mistakes,
     most_unsure,
@@ -24,25 +23,14 @@ from convscope.inspection import (
 from convscope.training.checkpoint import Checkpoints
 from convscope.training.curves import CurvePoint, loss_curve
 from convscope.training.evaluation import Evaluation
+from convscope.training.films import film_of_filters, films_of_maps
 from convscope.training.recipe import Recipe
 from convscope.training.run import Run
-from convscope.training.snapshots import Planes, Snapshot
+from convscope.training.snapshots import Snapshot
 
-__all__ = ["Film", "Review", "review"]
+__all__ = ["Review", "review"]
 
-_FRAMES = 8  # epochs that a film shows at most
 _SHOWN = 24  # images in a list
-
-
-@dataclass(frozen=True, eq=False)
-class Film:
-    """One layer's filters or maps, epoch after epoch, and the one range (-limit, limit) that all are drawn on."""
-
-    layer: str
-    total: int
-    epochs: tuple[int, ...]
-    frames: tuple[Tensor, ...]
-    limit: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +135,8 @@ def review(run: Run, images: ImageSet | None = None, evaluation: Evaluation | No
         mistakes(found.labels, found.predictions, found.confidences, found.classes, _SHOWN),
         most_unsure(found.labels, found.predictions, found.runners_up, found.margins, found.classes, _SHOWN),
         calibration(found.labels, found.predictions, found.confidences),
-        _film([(each.epoch, each.filters) for each in snapshots if each.filters is not None]),
-        _maps(snapshots),
+        film_of_filters(snapshots),
+        films_of_maps(snapshots),
         snapshots[0].picture if snapshots else None,
         snapshots[0].label if snapshots else "",
         "" if snapshots else no_films,
@@ -157,28 +145,6 @@ def review(run: Run, images: ImageSet | None = None, evaluation: Evaluation | No
         phases,
         sum(parameter.numel() for parameter in run.network().parameters()),
     )
-
-
-def _film(frames: list[tuple[int, Planes]]) -> Film | None:
-    """Choose some epochs, the first and the last among them, and one scale for all."""
-    if not frames:
-        return None
-    if len(frames) > _FRAMES:
-        places = torch.linspace(0, len(frames) - 1, _FRAMES).round().long().tolist()
-        frames = [frames[place] for place in places]
-    values = tuple(planes.values for _, planes in frames)
-    first = frames[0][1]
-    limit = common_limit(values) or 1.0
-    return Film(first.layer, first.total, tuple(epoch for epoch, _ in frames), values, limit)
-
-
-def _maps(snapshots: tuple[Snapshot, ...]) -> tuple[Film, ...]:
-    layers = [planes.layer for planes in snapshots[0].maps] if snapshots else []
-    films = [
-        _film([(each.epoch, planes) for each in snapshots for planes in each.maps if planes.layer == layer])
-        for layer in layers
-    ]
-    return tuple(film for film in films if film is not None)
 
 
 def _steps_per_epoch(run: Run) -> int | None:

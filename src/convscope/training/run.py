@@ -21,7 +21,7 @@ from convscope.training.facts import DataFacts, build_network
 from convscope.training.metrics import read_json_lines
 from convscope.training.prediction import Prediction, decoded, likeliest
 from convscope.training.recipe import Recipe
-from convscope.training.snapshots import Snapshot, read_snapshots
+from convscope.training.snapshots import Snapshot, epoch_name, read_snapshots
 
 __all__ = ["Run"]
 
@@ -75,19 +75,53 @@ class Run(Shown):
         steps = tuple(row for row in rows if "step" in row)
         return cls(path, recipe, status, facts, epochs, steps, environment)
 
-    def weights(self, which: Literal["latest", "best", "initial"] = "latest") -> Path:
+    def weights(self, which: Literal["latest", "best", "initial"] | int = "latest") -> Path:
         """Return the file of the network's weights: of the newest checkpoint that is whole, the best one, or the start.
 
+        Args:
+            which: also the number of a kept epoch.
         Raises:
             RunError: there is none.
+            UsageError: that epoch is not kept; those that are are told.
         """
+        if isinstance(which, int):
+            kept = self.kept_epochs()
+            if which not in kept:
+                known = ", ".join(map(str, kept))
+                raise UsageError(
+                    f"epoch {which} is not kept: {str(self.path)!r} has the weights of epochs {known}; train "
+                    "with a larger keep_checkpoints.",
+                    call="Run.weights",
+                )
+            return kept[which]
         if which == "initial":
             return self.path / folder.INITIAL_WEIGHTS
         checkpoints = Checkpoints(self.path)
         return (checkpoints.best() if which == "best" else checkpoints.latest()).weights
 
-    def network(self, which: Literal["latest", "best", "initial"] = "latest") -> nn.Module:
-        """Return the trained network in evaluation mode, as it was best, or as it was before training.
+    def kept_epochs(self) -> dict[int, Path]:
+        """Return the epochs whose weights the folder has, 0 before training, each with its file.
+
+        Training keeps the checkpoints of the newest epochs, as many as the recipe's `keep_checkpoints`, and the best.
+        """
+        kept = {0: self.path / folder.INITIAL_WEIGHTS}
+        if not kept[0].exists():
+            kept.clear()
+        checkpoints = Checkpoints(self.path).whole()
+        return kept | {each.position.epoch: each.weights for each in checkpoints if not each.position.step}
+
+    @property
+    def place(self) -> str:
+        """Return how far the newest weights have come: `epoch 5`, or `epoch 3 after step 20` of a run that was stopped.
+
+        Raises:
+            RunError: there are none.
+        """
+        at = Checkpoints(self.path).latest().position
+        return f"epoch {at.epoch + 1} after step {at.step}" if at.step else epoch_name(at.epoch)
+
+    def network(self, which: Literal["latest", "best", "initial"] | int = "latest") -> nn.Module:
+        """Return the trained network in evaluation mode, as it was best, before training, or after a kept epoch.
 
         Raises:
             RunError, UsageError: the weights are missing, damaged or of another network.

@@ -24,11 +24,11 @@ from convscope.data import ImageSet, prepare
 from convscope.display import Shown
 from convscope.errors import RunError
 from convscope.files import output_error, write_bytes
-from convscope.inspection import feature_maps, filter_layers, filters
+from convscope.inspection import averaged, feature_maps, filter_layers, filters
 from convscope.training.facts import DataFacts
 from convscope.training.folder import SNAPSHOTS
 
-__all__ = ["Planes", "Snapshot", "read_snapshots", "save_snapshot"]
+__all__ = ["Planes", "Snapshot", "epoch_name", "read_snapshots", "save_snapshot"]
 
 _VERSION, _KEY = 1, "convscope"
 _IMAGE = 0  # of the held-out images, whose maps are kept
@@ -74,6 +74,16 @@ class Snapshot(Shown):
         }
 
 
+def epoch_name(epoch: int) -> str:
+    """Return what to call a network after so many epochs.
+
+    Example:
+        >>> epoch_name(0), epoch_name(3)
+        ('before training', 'epoch 3')
+    """
+    return f"epoch {epoch}" if epoch else "before training"
+
+
 def save_snapshot(path: Path, epoch: int, network: nn.Module, images: ImageSet, facts: DataFacts) -> None:
     """Write how the network looks now into its run folder.
 
@@ -108,7 +118,7 @@ def save_snapshot(path: Path, epoch: int, network: nn.Module, images: ImageSet, 
     modules = dict(network.named_modules())
     convolutions = [name for name in known if modules[name].weight.dim() == 4]  # type: ignore[union-attr]
     seen: set[str] = set()
-    # Hooks make a network that is accelerated run its own forward, in float32.
+    # A trace makes a network that is accelerated run its own forward, in float32.
     maps = feature_maps(network, inputs, _spread(convolutions)) if convolutions else ()
     for number, entry in enumerate(maps):
         if entry.layer not in seen and entry.values.dim() == 4:
@@ -137,7 +147,7 @@ def _at_most(planes: Tensor, side: int) -> Tensor:
         return planes
     factor = side / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return nn.functional.adaptive_avg_pool2d(planes, size)
+    return averaged(planes, size)
 
 
 def _spread(names: list[str]) -> list[str]:

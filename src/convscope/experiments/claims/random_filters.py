@@ -146,7 +146,7 @@ def _pictures(random: nn.Module, trained: nn.Module, train: ImageSet, test: Imag
                 f"{kind}, filter {number}" for kind in ("random", "trained") for number in range(len(pair[0]))
             ]
             title = f"{layer} of {what}: random filters, then the same ones trained"
-            rows.append(PictureRow(title, torch.cat(pair), tuple(names), signed=True))
+            rows.append(PictureRow(title, torch.cat(pair), tuple(names)))
     return rows
 
 
