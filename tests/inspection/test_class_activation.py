@@ -503,9 +503,15 @@ def test_the_accelerated_way_is_not_taken_where_it_would_miss_something():
 
 
 def test_hooks_of_others_run():
-    network, images = seeded("resnet18_cifar"), pictures(8, 3, 32, 32)
-    network.layer1.register_forward_hook(lambda module, given, output: output * 0.5)
+    network, images, seen = seeded("resnet18_cifar"), pictures(8, 3, 32, 32), []
+
+    def halve(module, given, output):
+        seen.append(str(output.device))
+        return output * 0.5
+
+    network.layer1.register_forward_hook(halve)
     found = class_activation(network, images, target=4, relu=False)
+    assert "cpu" in seen  # not only shapes and symbols
     expected = LayerGradCam(network, network.layer4).attribute(images, 4).detach()
     assert apart(found.maps, expected) < 1e-4
 

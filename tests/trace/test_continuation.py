@@ -125,6 +125,28 @@ def test_what_goes_round_is_given():
     assert torch.allclose(rest.run(values), network(image))
 
 
+def test_a_given_tensor_written_in_part_is_kept_as_it_was_then():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            first = self.one(x)
+            first[:, 1] = 7
+            made = self.two(first) + first
+            first.mul_(0)
+            return made
+
+    network, image = Around().eval(), torch.randn(1, 3, 8, 8)
+    found = trace(network, image)
+    rest = continuation(found, found.tensor_of("two").index, found.outputs[0])
+    (number,) = rest.given
+    assert found.producer(number).operator == "convscope.write"
+    values = found.run_on((image,), {}, (rest.source, number)).values
+    assert torch.allclose(rest.run(values), network(image))
+
+
 def test_random_numbers_are_those_of_the_run():
     class Noisy(nn.Module):
         def __init__(self):

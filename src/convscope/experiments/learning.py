@@ -103,6 +103,7 @@ def fit(
     faster: bool = True,
     decays: bool = True,
     until_error: float | None = None,
+    shares: Mapping[str, float] | None = None,
     **options: float | bool,
 ) -> Learning:
     """Train a network in place: Adam unless said otherwise, its rate going down to 0 along half a cosine.
@@ -115,6 +116,7 @@ def fit(
         faster: accelerate the network while it trains; leave it out where bits are compared.
         decays: let the rate go down; otherwise it stays.
         until_error: stop as soon as the training error (`Learning.errors`) is at most this.
+        shares: of the rate, for the parameters whose names contain a key.
         options: of the optimiser, such as `momentum`.
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
@@ -134,6 +136,7 @@ def fit(
         faster=faster,
         decays=decays,
         until_error=until_error,
+        shares=shares,
         **options,
     )
 
@@ -154,8 +157,6 @@ def fit_batches(
 ) -> Learning:
     """Train a network as `fit` does, on `steps` batches that are made elsewhere: images and what `loss` takes.
 
-    Args:
-        shares: of the rate, for the parameters whose names contain a key.
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
         >>> batch = torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])

@@ -98,7 +98,7 @@ def occlusion(
         ShapeError: a window larger than the image, a stride longer than the window; as in `saliency`.
     Cost:
         Early layers cost a window's share of the map; a layer whose outputs see nearly all of the image costs what it
-        always does. For ResNet-18 at 224 pixels and windows of 16 that is a third of a forward pass a window.
+        always does. For ResNet-18 at 224 pixels and windows of 16 that is 0.28 of a forward pass a window.
     Source:
         Zeiler & Fergus, arXiv:1311.2901, section 4.2; the mean over windows is captum's.
     Example:
