@@ -29,6 +29,7 @@ _HOMES = {
     "Trace": "convscope.trace",
     "accelerate": "convscope.acceleration",
     "decelerate": "convscope.acceleration",
+    "activation_maximisation": "convscope.inspection",
     "audit": "convscope.inspection",
     "class_activation": "convscope.inspection",
     "create_model": "convscope.models",
@@ -36,6 +37,8 @@ _HOMES = {
     "load_dataset": "convscope.data",
     "decode_image": "convscope.data",
     "feature_maps": "convscope.inspection",
+    "exciting_patches": "convscope.inspection",
+    "receptive_crop": "convscope.inspection",
     "features_only": "convscope.inspection",
     "filters": "convscope.inspection",
     "integrated_gradients": "convscope.inspection",
@@ -57,6 +60,7 @@ __all__ = [
     "__version__",
     "accelerate",
     "acceleration",
+    "activation_maximisation",
     "audit",
     "class_activation",
     "create_model",
@@ -64,6 +68,7 @@ __all__ = [
     "decelerate",
     "decode_image",
     "evaluate",
+    "exciting_patches",
     "experiments",
     "explain",
     "explain_convolution",
@@ -81,6 +86,7 @@ __all__ = [
     "occlusion",
     "ops",
     "predict",
+    "receptive_crop",
     "report",
     "saliency",
     "signal",
@@ -107,8 +113,10 @@ if TYPE_CHECKING:
     from convscope.acceleration import accelerate, decelerate
     from convscope.data import decode_image, load_dataset
     from convscope.inspection import (
+        activation_maximisation,
         audit,
         class_activation,
+        exciting_patches,
         explain,
         explain_convolution,
         feature_maps,
@@ -116,6 +124,7 @@ if TYPE_CHECKING:
         filters,
         integrated_gradients,
         occlusion,
+        receptive_crop,
         saliency,
     )
     from convscope.models import create_model, list_models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -48,7 +49,7 @@ class Effort:
         """Return the name of the data set: Fashion-MNIST, packaged, or in full CIFAR-10, fetched."""
         return "cifar10" if self.full else "fashion-mnist"
 
-    def images(self, split: str) -> ImageSet:
+    def images(self, split: Literal["train", "test"]) -> ImageSet:
         """Return the `train` or `test` images of the data set.
 
         Raises:
