@@ -28,7 +28,7 @@ __all__ = ["EXPERIMENT"]
 _RELU = "ReLU"
 _ACTIVATIONS: dict[str, type[nn.Module]] = {_RELU: nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 # The sigmoid's slope is at most a quarter of tanh's, so what comes back through it asks for larger steps.
-_RATES = {_RELU: (0.01, 0.03, 0.1), "tanh": (0.01, 0.03, 0.1), "sigmoid": (0.1, 0.3, 1.0)}
+_RATES = {_RELU: (0.01, 0.03, 0.1), "tanh": (0.01, 0.03, 0.1), "sigmoid": (0.03, 0.1, 0.3)}
 _EVERY = 10  # steps from one point of a curve to the next
 
 

@@ -30,7 +30,7 @@ from convscope.ops import pad
 
 __all__ = ["EXPERIMENT"]
 
-_RATES = (1e-3, 3e-3, 1e-2)
+_RATES = (3e-3, 1e-2, 3e-2)
 _FLATTEN, _POOL = "flatten + linear", "global average pooling"
 _REACH = 4  # pixels that the window is moved by at most
 _ALLOWED = 0.02  # of the test accuracy may be lost for the claim to hold
@@ -50,7 +50,7 @@ class _Size:
     pilot_steps: int
 
 
-_QUICK = _Size(12_000, 1_000, (8, 16, 32), 64, 250, 60)
+_QUICK = _Size(12_000, 1_000, (8, 16, 32), 64, 500, 120)
 _FULL = _Size(50_000, 5_000, (16, 32, 64), 128, 1_000, 300)
 
 

@@ -26,7 +26,7 @@ from convscope.ops import multiclass_hinge_loss, softmax_cross_entropy
 
 __all__ = ["EXPERIMENT"]
 
-_RATES = (1e-3, 3e-3, 1e-2)
+_RATES = (3e-3, 1e-2, 3e-2)
 _SOFTMAX, _SVM = "softmax", "SVM"
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     _SOFTMAX: softmax_cross_entropy,

@@ -26,7 +26,7 @@ from convscope.models import create_seeded_model
 
 __all__ = ["EXPERIMENT"]
 
-_RATES = (3e-4, 1e-3, 3e-3)
+_RATES = (1e-3, 3e-3, 1e-2)
 _MLP, _NARROW, _CNN = "MLP", "MLP of the CNN's size", "CNN"
 
 Build = Callable[[int], nn.Module]
@@ -44,8 +44,8 @@ class _Size:
     pilot_steps: int
 
 
-_QUICK = _Size((250, 1_000, 4_000, 12_000), (100, 150, 250, 400), 64, (8, 16, 32), 2_000, 60)
-_FULL = _Size((500, 2_000, 10_000, 50_000), (150, 250, 400, 800), 128, (16, 32, 64), 5_000, 150)
+_QUICK = _Size((250, 1_000, 4_000, 12_000), (200, 250, 350, 500), 64, (8, 16, 32), 2_000, 100)
+_FULL = _Size((500, 2_000, 10_000, 50_000), (400, 500, 700, 1_200), 128, (16, 32, 64), 5_000, 150)
 
 
 @dataclass(frozen=True)
