@@ -4,15 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from convscope.experiments import Effort, Interval, Verdict
+from convscope.experiments import Effort, Interval, Verdict, verdict_of_all
 from convscope.experiments.contest import (
     Budget,
     Task,
     contest,
     curve_of,
-    joint_verdict,
     lowest_loss_rate,
-    paired,
 )
 
 BUDGET = Budget(train=60, test=30, steps=6, batch_size=20, rates=(1e-9, 1e-3))
@@ -97,15 +95,15 @@ def test_a_rate_that_diverges_is_not_chosen(task):
 
 
 def test_differences_curves_and_joint_verdicts_by_hand():
-    assert paired([0.5, 0.7], [0.4, 0.5]).value == pytest.approx(0.15)
-    assert paired([0.5, 0.7], [0.4, 0.5]).high == pytest.approx(0.15 + 12.706 * 0.05)
+    assert Interval.of_gains([0.5, 0.7], [0.4, 0.5]).value == pytest.approx(0.15)
+    assert Interval.of_gains([0.5, 0.7], [0.4, 0.5]).high == pytest.approx(0.15 + 12.706 * 0.05)
     curve = curve_of("one", [[1.0, 3.0, 5.0, 7.0, 9.0]], points=2)
     assert curve.points == ((2.0, 2.0), (4.0, 6.0))
     assert curve.band == ((2.0, 2.0, 2.0), (4.0, 6.0, 6.0))
     holds, fails, undecided = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
-    assert joint_verdict(holds, holds) is holds
-    assert joint_verdict(holds, undecided) is undecided
-    assert joint_verdict(undecided, fails, holds) is fails
+    assert verdict_of_all([holds, holds]) is holds
+    assert verdict_of_all([holds, undecided]) is undecided
+    assert verdict_of_all([undecided, fails, holds]) is fails
 
 
 def test_a_budget_says_what_it_is():

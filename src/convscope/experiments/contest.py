@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from convscope.experiments.experiment import Effort
 from convscope.experiments.learning import Learning, fit, hits, pixels
-from convscope.experiments.outcome import Curve, Interval, Verdict
+from convscope.experiments.outcome import Curve, Interval
 from convscope.trace import trace
 
-__all__ = ["Budget", "Entrant", "Task", "contest", "curve_of", "joint_verdict", "lowest_loss_rate", "paired"]
+__all__ = ["Budget", "Entrant", "Task", "contest", "curve_of", "lowest_loss_rate"]
 
 _TRIAL_SEED = 1000  # of the trainings that choose a rate; their images' order is nobody's afterwards
 _TRIAL_SHARE = 3  # a trial takes one of so many steps
@@ -172,28 +172,6 @@ def contest(
             tuple(accuracies),
         )
     return entrants
-
-
-def paired(values: Sequence[float], others: Sequence[float]) -> Interval:
-    """Return the mean of the differences seed by seed, the first minus the second.
-
-    Example:
-        >>> paired([3.0, 5.0, 7.0], [2.0, 4.0, 6.0])
-        Interval(value=1.0, low=1.0, high=1.0)
-    """
-    return Interval.of_mean([value - other for value, other in zip(values, others, strict=True)])
-
-
-def joint_verdict(*verdicts: Verdict) -> Verdict:
-    """Return the verdict on a claim of several parts: all must hold, and one that does not is enough against it.
-
-    Example:
-        >>> str(joint_verdict(Verdict.HOLDS, Verdict.UNDECIDED)), str(joint_verdict(Verdict.UNDECIDED, Verdict.FAILS))
-        ('undecided', 'does not hold here')
-    """
-    if Verdict.FAILS in verdicts:
-        return Verdict.FAILS
-    return Verdict.HOLDS if all(verdict is Verdict.HOLDS for verdict in verdicts) else Verdict.UNDECIDED
 
 
 def curve_of(name: str, series: Sequence[Sequence[float]], points: int = 40) -> Curve:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import convscope.nn as cnn
 from convscope import ops
-from convscope.experiments.contest import Budget, Entrant, Task, contest, joint_verdict, paired
+from convscope.experiments.contest import Budget, Entrant, Task, contest
 from convscope.experiments.experiment import Effort, Experiment
 from convscope.experiments.outcome import (
     Chart,
@@ -22,6 +22,7 @@ from convscope.experiments.outcome import (
     PictureRow,
     Row,
     Verdict,
+    verdict_of_all,
     verdict_on,
 )
 from convscope.inspection import shift_consistency, spectrum
@@ -143,7 +144,7 @@ def _consistency(network: nn.Module, images: Tensor, distance: int) -> float:
 
 def _judge(max_takes: Interval, average_takes: Interval, steadier: Interval) -> Verdict:
     """Judge by the energy above the limit that either pooling takes away, and by what a blur adds in consistency."""
-    return joint_verdict(*map(verdict_on, (max_takes, average_takes, steadier)))
+    return verdict_of_all([verdict_on(each) for each in (max_takes, average_takes, steadier)])
 
 
 def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
@@ -162,9 +163,9 @@ def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
         for distance in sizes.distances:
             steady[name, distance] = tuple(_consistency(each, images, distance) for each in entrant.networks)
     near = sizes.distances[0]
-    takes = {name: paired(*zip(*each, strict=True)) for name, each in shares.items()}
-    blurred = paired(steady["max, then blur", near], steady["max", near])
-    more_accurate = paired(found["max, then blur"].accuracies, found["max"].accuracies)
+    takes = {name: Interval.of_gains(*zip(*each, strict=True)) for name, each in shares.items()}
+    blurred = Interval.of_gains(steady["max, then blur", near], steady["max", near])
+    more_accurate = Interval.of_gains(found["max, then blur"].accuracies, found["max"].accuracies)
     return Outcome(
         columns=(
             "down-sampling",

@@ -16,8 +16,6 @@ from convscope.experiments.contest import (
     Task,
     contest,
     curve_of,
-    joint_verdict,
-    paired,
 )
 from convscope.experiments.experiment import Effort, Experiment
 from convscope.experiments.outcome import (
@@ -28,6 +26,7 @@ from convscope.experiments.outcome import (
     PictureRow,
     Row,
     Verdict,
+    verdict_of_all,
     verdict_on,
 )
 
@@ -118,7 +117,7 @@ def _found(way: str, size: int, count: int, seed: int) -> float:
 
 def _judge(found: Interval, better: Interval) -> Verdict:
     """Judge by how much more often max finds a bright pixel than average, and how much more accurate it is."""
-    return joint_verdict(verdict_on(found), verdict_on(better))
+    return verdict_of_all([verdict_on(found), verdict_on(better)])
 
 
 def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
@@ -142,8 +141,8 @@ def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
     with torch.inference_mode():
         maps = [network.get_submodule("0")(task.test[:500]) for network in entrants["max"].networks]
     peaks = {way: tuple(_kept_of_peaks(way, each) for each in maps) for way in _WAYS}
-    more_found = paired(found["max", 1], found["average", 1])
-    better = paired(entrants["max"].accuracies, entrants["average"].accuracies)
+    more_found = Interval.of_gains(found["max", 1], found["average", 1])
+    better = Interval.of_gains(entrants["max"].accuracies, entrants["average"].accuracies)
     return Outcome(
         columns=(
             "network",
@@ -188,11 +187,11 @@ def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
             ("accuracy_gain_over_average", better.value),
             (
                 "accuracy_gain_over_stride",
-                paired(entrants["max"].accuracies, entrants["stride"].accuracies).value,
+                Interval.of_gains(entrants["max"].accuracies, entrants["stride"].accuracies).value,
             ),
             (
                 "accuracy_gain_over_strided_layer",
-                paired(entrants["max"].accuracies, entrants["strided layer"].accuracies).value,
+                Interval.of_gains(entrants["max"].accuracies, entrants["strided layer"].accuracies).value,
             ),
             ("found_gain_over_average", more_found.value),
             ("average_keeps_of_peaks", _mean(peaks["average"])),

@@ -14,11 +14,18 @@ from convscope.experiments.contest import (
     Task,
     contest,
     curve_of,
-    joint_verdict,
-    paired,
 )
 from convscope.experiments.experiment import Effort, Experiment
-from convscope.experiments.outcome import Chart, Curve, Interval, Outcome, Row, Verdict, verdict_on
+from convscope.experiments.outcome import (
+    Chart,
+    Curve,
+    Interval,
+    Outcome,
+    Row,
+    Verdict,
+    verdict_of_all,
+    verdict_on,
+)
 from convscope.models.resnet_cifar import CifarBlock
 
 __all__ = ["EXPERIMENT"]
@@ -74,7 +81,7 @@ def _network(kind: str, depth: int, channels: int, width: int) -> nn.Sequential:
 def _judge(plain: Interval, residual: Interval) -> Verdict:
     """Judge by how much more training loss the deepest network has than the shallowest, of either kind."""
     less = Interval(-residual.value, -residual.high, -residual.low)
-    return joint_verdict(verdict_on(plain), verdict_on(less, -_MARGIN))
+    return verdict_of_all([verdict_on(plain), verdict_on(less, -_MARGIN)])
 
 
 def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
@@ -95,8 +102,10 @@ def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
     )
     shallow, deep = sizes.depths[0], sizes.depths[-1]
     losses = {name: entrant.last_losses() for name, entrant in found.items()}
-    growth = {kind: paired(losses[_name(kind, deep)], losses[_name(kind, shallow)]) for kind in _KINDS}
-    gap = paired(losses[_name("plain", deep)], losses[_name("residual", deep)])
+    growth = {
+        kind: Interval.of_gains(losses[_name(kind, deep)], losses[_name(kind, shallow)]) for kind in _KINDS
+    }
+    gap = Interval.of_gains(losses[_name("plain", deep)], losses[_name("residual", deep)])
     return Outcome(
         columns=(
             "network",

@@ -15,11 +15,18 @@ from convscope.experiments.contest import (
     Task,
     contest,
     curve_of,
-    joint_verdict,
-    paired,
 )
 from convscope.experiments.experiment import Effort, Experiment
-from convscope.experiments.outcome import Chart, Interval, Outcome, PictureRow, Row, Verdict, verdict_on
+from convscope.experiments.outcome import (
+    Chart,
+    Interval,
+    Outcome,
+    PictureRow,
+    Row,
+    Verdict,
+    verdict_of_all,
+    verdict_on,
+)
 from convscope.trace import trace
 
 __all__ = ["EXPERIMENT"]
@@ -110,7 +117,7 @@ def _sensitivity(network: nn.Module, images: Tensor, around: int = 4) -> Tensor:
 def _judge(fields_equal: bool, weight_share: float, lost: Interval) -> Verdict:
     """Judge by what is seen, by the share of weights, and by the accuracy of two 3x3 minus that of one 5x5."""
     counted = Verdict.HOLDS if fields_equal and weight_share < 1 else Verdict.FAILS
-    return joint_verdict(counted, verdict_on(lost, -_MARGIN))
+    return verdict_of_all([counted, verdict_on(lost, -_MARGIN)])
 
 
 def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
@@ -123,8 +130,8 @@ def _test(effort: Effort, given: _Sizes | None = None) -> Outcome:
     fields = {name: _fields(name, task.image_shape, width) for name in _BLOCKS}
     weights = {name: _weights(name, width) for name in _BLOCKS}
     one, two, linear = entrants.values()
-    gain = paired(two.accuracies, one.accuracies)
-    activation_gain = paired(two.accuracies, linear.accuracies)
+    gain = Interval.of_gains(two.accuracies, one.accuracies)
+    activation_gain = Interval.of_gains(two.accuracies, linear.accuracies)
     share = weights[two.name] / weights[one.name]
     sensitivities = {
         name: _sensitivity(entrant.networks[0], task.test[:200]) for name, entrant in entrants.items()
