@@ -176,10 +176,10 @@ def test_state_also_after_an_error():
                 raise RuntimeError("too many")
             return self.conv(image)
 
-    network = Fails()
+    network, images = Fails(), torch.randn(5, 1, 6, 6)
     before = state_of(network)
     with pytest.raises(ShapeError, match="too many"):
-        exciting_patches(network, torch.randn(5, 1, 6, 6), "conv")
+        exciting_patches(network, images, "conv")
     same(before, state_of(network))
 
 

@@ -19,6 +19,10 @@ from convscope.training import environment
 __all__ = ["Effort", "Experiment", "ExperimentResult"]
 
 
+def _nobody(line: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much an experiment may do: its seeds, whether it runs in full, and whom it tells what it is at.
@@ -33,7 +37,7 @@ class Effort:
 
     full: bool = False
     seeds: tuple[int, ...] = (0, 1, 2)
-    say: Callable[[str], None] = field(default=lambda line: None, repr=False)
+    say: Callable[[str], None] = field(default=_nobody, repr=False)
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -115,7 +119,7 @@ class Experiment:
         *,
         full: bool = False,
         seeds: Sequence[int] = (0, 1, 2),
-        say: Callable[[str], None] = lambda line: None,
+        say: Callable[[str], None] = _nobody,
     ) -> ExperimentResult:
         """Run the experiment; with the same seeds, threads and machine it finds the same.
 
