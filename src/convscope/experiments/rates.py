@@ -41,6 +41,7 @@ def choose_rate(
     Cost:
         A training of `steps` for each rate.
     Example:
+        >>> import torch
         >>> images, labels = torch.eye(4).view(4, 1, 2, 2).repeat(5, 1, 1, 1), torch.tensor([0, 0, 1, 1] * 5)
         >>> def build(seed):
         ...     return nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
