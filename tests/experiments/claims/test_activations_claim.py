@@ -83,7 +83,8 @@ def test_the_fastest_rate_wins_and_where_none_arrives_the_one_that_came_nearest(
 def test_every_rate_is_tried_from_every_seed(monkeypatch):
     race = _Race(Effort(seeds=(4, 9)), TINY)
     monkeypatch.setattr(race, "run", lambda *asked: asked)
-    assert race.measure("sigmoid") == [("sigmoid", rate, seed) for rate in activations._RATES["sigmoid"] for seed in (4, 9)]
+    rates = activations._RATES["sigmoid"]
+    assert race.measure("sigmoid") == [("sigmoid", rate, seed) for rate in rates for seed in (4, 9)]
 
 
 def found_of(steps):
