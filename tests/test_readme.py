@@ -61,6 +61,9 @@ def test_there_is_something_to_run():
         "docs/zoo.md",
         "docs/kernels.md",
         "docs/training.md",
+        "docs/trace.md",
+        "docs/looking.md",
+        "docs/experiments.md",
     ],
 )
 def test_links_lead_to_files(document):

@@ -72,6 +72,9 @@ def main() -> None:
     stem = f"{recipe.model}-{arguments.name}"
     path = arguments.output / f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
     write_bytes(path, content)
+    for older in arguments.output.glob(f"{stem}-*.safetensors"):
+        if older != path:
+            older.unlink()  # of two files of one name nobody could say which is meant
     lines = [f"# {recipe.model}, {arguments.name}", "", f"`{path.name}`, {len(content) / 1e6:.1f} MB", ""]
     lines += [f"- {key}: {value}" for key, value in card.items()]
     lines += ["", "The recipe:", "", *(f"    {line}".rstrip() for line in recipe_text(recipe).splitlines())]

@@ -157,6 +157,8 @@ def a_cell_of_its_confusion_matrix(capsys, run, picture):
         (("--cell", "Shirt:Cot"), "did you mean 'Coat'"),
         (("--cell", cell, "--target", "1"), "leave the picture and --target out"),
         (("--cell", cell, "--images", 0), "--images is 0"),
+        (("--cell", cell, "--method", "occlusion"), "--cell shows grad-cam, layer-cam, score-cam"),
+        (("--cell", cell, "--input", "1x1x28x28"), "--cell shows grad-cam"),
     ):
         assert words in refusal(capsys, "cam", "--model", run.path, *arguments)
     assert "--cell is for a run" in refusal(capsys, "cam", "--model", "lenet5", "--cell", "a:b")
@@ -245,6 +247,17 @@ def test_pixel_by_pixel(capsys, tmp_path, method):
     assert "cat" in answer(capsys, *command)
     assert "not for" in refusal(capsys, *command, "--layer", "blocks")
     assert "did you mean 'cat'" in refusal(capsys, *command[:5], "--target", "catt", "--method", method)
+
+
+def test_a_mistyped_method_is_told_the_nearest_of_all(capsys):
+    line = refusal(capsys, "cam", "--model", "speed_cnn", "--method", "oclusion")
+    assert "unknown method 'oclusion': did you mean 'occlusion'?" in line
+    assert "'grad-cam'" in line
+
+
+def test_flags_of_a_cell_are_refused_without_one(capsys):
+    for flag in (("--images", 3), ("--data", "fashion-mnist")):
+        assert "--data and --images are for --cell" in refusal(capsys, "cam", "--model", "lenet5", *flag)
 
 
 def test_a_window_is_for_occlusion(capsys):

@@ -112,6 +112,7 @@ def test_a_cell_of_the_confusion_matrix(capsys, run, tmp_path):
         ("excite lenet5 --layer conv1 --channels a", "--channels 'a' is no whole number"),
         ("excite lenet5 --layer conv1 --images 0", "--images is 0"),
         ("excite lenet5 --layer conv1 --count 0", "count is 0"),
+        ("excite lenet5 --layer conv1 --steps 5", "--steps is for --synthesise"),
         ("excite lenet5 --layer conv1 --data nowhere", "nowhere"),
         ("excite lenet5 --layer conv1 --output x.jpg", "end its name with .png"),
         ("excite resnet18 --input 5x32x32 --layer layer1", "grey or colour"),

@@ -285,6 +285,8 @@ def test_terminals_without_colours(capsys, monkeypatch):
         ("no.module:net --compare random", "--compare is for a run folder"),
         ("lenet5 --over-epochs", "--over-epochs is for a run folder"),
         ("lenet5 --spectra --filters", "--filters and --spectra exclude each other"),
+        ("lenet5 --spectra --terminal", "leave --terminal and --layers out"),
+        ("lenet5 --spectra --layers features.0", "leave --terminal and --layers out"),
         ("lenet5 --spectra --compare random", "exclude each other"),
         ("lenet5 --compare trained", "trained"),
         ("lenet5 --size 0", "--size is '0'; give 1 to 16384 pixels"),

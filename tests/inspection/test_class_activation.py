@@ -11,7 +11,7 @@ from torch import nn
 
 import convscope as cs
 from convscope.errors import ShapeError, UnknownNameError, UsageError
-from convscope.inspection import class_activation
+from convscope.inspection import class_activation, saliency
 from convscope.inspection.spatial_layer import choose_spatial_layer
 from convscope.inspection.trunk import _accelerated
 from convscope.models import create_seeded_model
@@ -708,3 +708,23 @@ def test_a_notebook_shows_the_picture(plain):
     assert text.startswith(
         '<img alt="class activation by grad-cam on an image of 17 x 21 pixels; &lt;b&gt;: '
     )
+
+
+def test_scores_are_looked_for_by_their_names():
+    """As occlusion and saliency do: of two outputs the one called `out` or `logits`."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+        def forward(self, image):
+            maps = self.conv(image)
+            return {"maps": maps, "logits": self.head(maps.mean((2, 3)))}
+
+    torch.manual_seed(0)
+    network, images = Two().eval(), torch.randn(2, 3, 9, 9)
+    found = class_activation(network, images)
+    assert found.output == "logits"
+    assert found.layer == "conv"
+    assert found.scores.flatten().tolist() == pytest.approx([*saliency(network, images).scores], abs=1e-5)

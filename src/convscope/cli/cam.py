@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from convscope.inspection import Attribution
     from convscope.training import Run
 
+_LAYERS = ("grad-cam", "layer-cam", "score-cam")
 _PIXELS = ("saliency", "integrated-gradients", "occlusion")
+_CELL_IMAGES = 8
 
 
 def run(
@@ -35,7 +37,7 @@ def run(
     signed: bool = False,
     cell: str | None = None,
     data: str | None = None,
-    images: int = 8,
+    images: int | None = None,
     input: str | None = None,
     output: Path | None = None,
     raw: Path | None = None,
@@ -71,7 +73,7 @@ def run(
     data
         With --cell, a data set or a folder with the run's classes; by default the run's own test images.
     images
-        With --cell, how many at most, the most confident first.
+        With --cell, how many at most, the most confident first; 8 unless given.
     input
         The input's shape, such as 1x3x320x320.
     output
@@ -95,6 +97,12 @@ def run(
         from convscope.report.figures import png_path
 
         output = png_path(output)
+    if method not in (*_LAYERS, *_PIXELS):
+        raise UnknownNameError("method", method, (*_LAYERS, *_PIXELS), call="cam")
+    if cell is None and (data is not None or images is not None):
+        raise UsageError("--data and --images are for --cell.", call="cam")
+    if window is not None and method != "occlusion":
+        raise UsageError("--window is for occlusion.", call="cam")
     picture = Path("cat") if image is None else image
     opened = open_network(model, input, image=picture, weights=weights)
     if cell is not None:
@@ -104,7 +112,14 @@ def run(
             raise UsageError(
                 "--cell brings images and classes; leave the picture and --target out.", call="cam"
             )
-        _cell(opened.run, opened.network, cell, data, images, method, layer, signed, output, raw, json)
+        if method in _PIXELS or output_of is not None or input is not None:
+            raise UsageError(
+                f"--cell shows {', '.join(_LAYERS)} of images as the run takes them; leave --output-of, --input and "
+                "other methods out.",
+                call="cam",
+            )
+        count = _CELL_IMAGES if images is None else images
+        _cell(opened.run, opened.network, cell, data, count, method, layer, signed, output, raw, json)
         return
     given = opened.given(picture)
     if method in _PIXELS:
@@ -122,8 +137,6 @@ def run(
             json,
         )
         return
-    if window is not None:
-        raise UsageError("--window is for occlusion.", call="cam")
     found = class_activation(
         opened.network,
         given,
@@ -172,8 +185,6 @@ def _pixels(
     from convscope.models import weights_info
     from convscope.report.activation_pictures import attributions_text, draw_attributions
 
-    if window is not None and method != "occlusion":
-        raise UsageError("--window is for occlusion.", call="cam")
     if not isinstance(given, torch.Tensor) or given.dim() != 4:
         raise UsageError(f"{method} needs a network of images.", call="cam")
     known: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from convscope.cli.network import open_network
 from convscope.cli.output import int_list, print_json, say_written
 from convscope.errors import UsageError
 
+_STEPS = 128
 _MADE = 8  # filters for which an input is made unless --channels says which
 
 
@@ -25,7 +26,7 @@ def run(
     count: int = 9,
     cell: str | None = None,
     synthesise: bool = False,
-    steps: int = 128,
+    steps: int | None = None,
     input: str | None = None,
     weights: str | None = None,
     seed: int = 0,
@@ -58,7 +59,7 @@ def run(
         Also make, by gradient ascent, the input that excites each filter most; unless --channels says which, of the
         first 8 filters.
     steps
-        Of the ascent.
+        Of the ascent; 128 unless given.
     input
         The input's shape, such as 3x64x64; images are brought to it.
     weights
@@ -80,6 +81,8 @@ def run(
     )
     from convscope.report.figures import png_path, write_png
 
+    if steps is not None and not synthesise:
+        raise UsageError("--steps is for --synthesise.", call="excite")
     wanted = None if channels is None else int_list("--channels", channels)
     if images < 1:
         raise UsageError(f"--images is {images}; it must be at least 1.", call="excite")
@@ -110,7 +113,14 @@ def run(
     chosen = excited.filters if wanted is not None else excited.filters[:_MADE]
     made = [
         activation_maximisation(
-            opened.network, layer, entry.channel, shape=shape, steps=steps, seed=seed, mean=mean, std=std
+            opened.network,
+            layer,
+            entry.channel,
+            shape=shape,
+            steps=_STEPS if steps is None else steps,
+            seed=seed,
+            mean=mean,
+            std=std,
         )
         for entry in (chosen if synthesise else ())
     ]

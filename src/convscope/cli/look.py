@@ -97,6 +97,11 @@ def run(
         "--spectra": spectra,
     }
     _check(spec, run is not None or Path(spec).is_dir(), picture, seed, weights, wanted, filters)
+    if spectra and (terminal or layers is not None):
+        raise UsageError(
+            "--spectra is a table of every down-sampling, with --output a picture; leave --terminal and --layers out.",
+            call="look",
+        )
     names, sides, colours = (
         _names(layers),
         input_size(size),

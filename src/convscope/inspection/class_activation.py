@@ -16,6 +16,7 @@ from convscope.display import Shown
 from convscope.errors import ShapeError, UnknownNameError, UsageError
 from convscope.geometry import as_int
 from convscope.geometry.integers import is_sequence
+from convscope.inspection.class_scores import by_class, score_place
 from convscope.inspection.spatial_layer import SpatialLayer, choose_spatial_layer, named_spatial_layer
 from convscope.inspection.trunk import tensors_of
 from convscope.trace import Trace, trace
@@ -145,7 +146,8 @@ def class_activation(
         target: a class, or several at once, by number or name; by default of each image the class with the largest
             score. Of an output (N, classes, H, W) a class's score is the sum over all positions.
         layer: a module's path (`path#1` for its second call) or an operator's name, as in `trace(...).layers`.
-        output: which of the returned tensors has the scores, by key or place; by default the first.
+        output: which of the returned tensors has the scores, by key or place; by default `out` or `logits`, else the
+            first.
         mask: (H, W) or (N, H, W), weights of the positions of an output (N, classes, H, W); booleans choose.
         relu: keep only what speaks for the class, as the papers do.
         class_names: of all classes; by default those that the network's weights know.
@@ -434,7 +436,7 @@ def _output_place(found: Trace, output: str | int | None) -> tuple[int, int]:
         place = names.index(output)
     else:
         try:
-            place = 0 if output is None else as_int("output", output, at_least=0)
+            place = score_place(names) if output is None else as_int("output", output, at_least=0)
         except UsageError as error:
             raise error.at(_CALL) from error
         if place >= len(names):
@@ -459,10 +461,8 @@ def _class_count(found: Trace, score: int, images: int) -> int:
 
 def _class_scores(made: Tensor, mask: Tensor | None) -> Tensor:
     """Return scores (N, classes): of an output with positions the sum over them, weighed by a mask."""
-    if made.dim() == 1:
-        made = made[:, None]
     if mask is None:
-        return made if made.dim() == 2 else made.flatten(2).sum(2)
+        return by_class(made)
     positions = made.shape[2:]
     if not positions or tuple(mask.shape) not in (tuple(positions), (made.shape[0], *positions)):
         raise ShapeError(
@@ -471,7 +471,7 @@ def _class_scores(made: Tensor, mask: Tensor | None) -> Tensor:
             call=_CALL,
         )
     weights = mask.to(made, copy=True)  # one made in inference mode cannot take part in gradients
-    return (made * (weights if mask.dim() == len(positions) else weights[:, None])).flatten(2).sum(2)
+    return by_class(made * (weights if mask.dim() == len(positions) else weights[:, None]))
 
 
 def _targets(target: Target, count: int, names: Sequence[str]) -> list[int] | None:

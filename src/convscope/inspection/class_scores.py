@@ -17,11 +17,13 @@ from convscope.trace.inputs import named_outputs
 __all__ = [
     "Target",
     "batch_limit",
+    "by_class",
     "check_images",
     "chosen_scores",
     "chosen_targets",
     "class_scores",
     "refusing",
+    "score_place",
     "score_tensor",
 ]
 
@@ -75,14 +77,33 @@ def score_tensor(result: Any, call: str) -> Tensor:
         UsageError: there is none.
     """
     named = named_outputs(result)
-    for name, tensor in named:
-        if name in ("out", "logits"):
-            return tensor
     if not named:
         raise UsageError(
             f"the network returns a {type(result).__name__} without a tensor of scores.", call=call
         )
-    return named[0][1]
+    return named[score_place([name for name, _ in named])][1]
+
+
+def score_place(names: Sequence[str]) -> int:
+    """Return which of a network's outputs, by their names, has the scores: `out` or `logits`, else the first.
+
+    Example:
+        >>> score_place(["aux", "out"]), score_place(["output[0]", "output[1]"])
+        (1, 0)
+    """
+    return next((place for place, name in enumerate(names) if name in ("out", "logits")), 0)
+
+
+def by_class(scores: Tensor) -> Tensor:
+    """Return scores as (N, classes): one class of a vector, maps of scores summed over their positions.
+
+    Example:
+        >>> by_class(torch.ones(2)).shape, by_class(torch.ones(2, 21, 4, 4))[0, 0]
+        (torch.Size([2, 1]), tensor(16.))
+    """
+    if scores.dim() == 1:
+        return scores.unsqueeze(1)
+    return scores if scores.dim() == 2 else scores.flatten(2).sum(2)
 
 
 def class_scores(result: Any, images: int, call: str) -> Tensor:
@@ -102,9 +123,7 @@ def class_scores(result: Any, images: int, call: str) -> Tensor:
             "them (N, classes, H, W).",
             call=call,
         )
-    if scores.dim() == 1:
-        return scores.unsqueeze(1)
-    return scores if scores.dim() == 2 else scores.flatten(2).sum(2)
+    return by_class(scores)
 
 
 def chosen_targets(scores: Tensor, target: Target, call: str) -> tuple[int, ...]:

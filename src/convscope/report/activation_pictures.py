@@ -14,8 +14,8 @@ from torch import Tensor
 from convscope.errors import printable
 from convscope.inspection import Attribution, ClassActivation, min_max_image, scale_of
 from convscope.report.colours import AMOUNTS, GREYS, INK, SIGNED, map_of
+from convscope.report.columns import table
 from convscope.report.figures import PAGE_WIDTH, new_figure, picture_axes, plain
-from convscope.report.terminal import table
 
 __all__ = [
     "activation_alt_text",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from convscope.experiments import Experiment, ExperimentResult, Interval, Outcome
-from convscope.report.terminal import table
+from convscope.report.columns import table
 
 __all__ = ["cell_text", "experiment_text", "experiments_text", "outcome_rows", "run_line"]
 
