@@ -188,8 +188,7 @@ def _values(found: Sequence[_Found], head: str, what: Callable[[_Found], float])
 
 
 def _difference(found: Sequence[_Found], more: str, less: str, what: Callable[[_Found], float]) -> Interval:
-    pairs = zip(_values(found, more, what), _values(found, less, what), strict=True)
-    return Interval.of_mean([one - other for one, other in pairs])
+    return Interval.of_gains(_values(found, more, what), _values(found, less, what))
 
 
 def _outcome(

@@ -148,8 +148,7 @@ def _values(found: Sequence[_Found], loss: str, what: Callable[[_Found], float])
 
 def _difference(found: Sequence[_Found], what: Callable[[_Found], float]) -> Interval:
     """Return by how much the SVM's value is above the softmax's, paired by seed."""
-    pairs = zip(_values(found, _SVM, what), _values(found, _SOFTMAX, what), strict=True)
-    return Interval.of_mean([svm - softmax for svm, softmax in pairs])
+    return Interval.of_gains(_values(found, _SVM, what), _values(found, _SOFTMAX, what))
 
 
 def _error(each: _Found) -> float:

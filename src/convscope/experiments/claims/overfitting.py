@@ -139,8 +139,7 @@ def _over_counts(found: Sequence[_Trained], network: str, what: str) -> list[flo
 
 
 def _difference(found: Sequence[_Trained], more: str, less: str, what: str) -> Interval:
-    pairs = zip(_over_counts(found, more, what), _over_counts(found, less, what), strict=True)
-    return Interval.of_mean([one - other for one, other in pairs])
+    return Interval.of_gains(_over_counts(found, more, what), _over_counts(found, less, what))
 
 
 def _outcome(found: Sequence[_Trained], parameters: Mapping[str, int], rates: Mapping[str, float]) -> Outcome:
