@@ -20,8 +20,9 @@ $(READY): pyproject.toml $(KERNELS)
 demo: $(READY)
 	$(BIN)/convscope demo --output demo
 
+# On every core, one thread each: tests of threads ask for more themselves.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 # Fetches published weights and photographs once, into the cache folder.
 test-data: $(READY)
