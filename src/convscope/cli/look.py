@@ -125,9 +125,9 @@ def run(
     if output is not None or colours is not None:
         drawn = draw(found, output, colours, wanted=terminal or output is not None)
     if json:
-        print_json(found.facts)
+        print_json(found.facts())
     else:
-        print(found.text)
+        print(found.text())
     if drawn:
         print(drawn)
     say_written(*([output] if output else []))
@@ -256,11 +256,16 @@ class _Looked:
             drawn = found if self.whole else last_of_each_size(found)
             above, choice = above_of(seen.picture, seen.visible), "the last before each change of size"
         pictures = sum(entry.are_pictures for entry in found)
-        text = planes_text(found)
+        note = ""
         if sum(entry.are_pictures for entry in drawn) < pictures:
-            text += f"\n\nA picture shows {len(drawn)} of {pictures} layers, {choice}; --layers names others, or all."
-        facts = {"layers": [entry.to_dict() for entry in found]}
-        return Sight(facts, text, partial(blocks_of_planes, drawn), above, "layers of a network")
+            note = f"\n\nA picture shows {len(drawn)} of {pictures} layers, {choice}; --layers names others, or all."
+        return Sight(
+            lambda: {"layers": [entry.to_dict() for entry in found]},
+            lambda: planes_text(found) + note,
+            partial(blocks_of_planes, drawn),
+            above,
+            "layers of a network",
+        )
 
     def beside(self, seed: int) -> Sight:
         """Return the network as it was at random and as it was trained."""
@@ -357,6 +362,10 @@ def _sight_of(films: Any, above: Any, note: str, facts: dict[str, Any] | None) -
     from convscope.report.planes import blocks_of_films
     from convscope.report.planes_text import films_text
 
-    text = films_text(films) + (f"\n\n{note}" if note else "")
-    found = {**(facts or {}), "films": [film.to_dict() for film in films]}
-    return Sight(found, text, partial(blocks_of_films, films), above, "layers before and after training")
+    return Sight(
+        lambda: {**(facts or {}), "films": [film.to_dict() for film in films]},
+        lambda: films_text(films) + (f"\n\n{note}" if note else ""),
+        partial(blocks_of_films, films),
+        above,
+        "layers before and after training",
+    )

@@ -24,10 +24,10 @@ __all__ = ["Sight", "draw", "screen_colours"]
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What a command has to show: facts for JSON, a text, and blocks, which are only made when they are drawn."""
+    """What a command has to show, each made when it is asked for: facts for JSON, a text, blocks to draw."""
 
-    facts: dict[str, Any]
-    text: str
+    facts: Callable[[], dict[str, Any]]
+    text: Callable[[], str]
     blocks: Callable[[], Sequence[Block]]
     above: Sequence[tuple[str, np.ndarray]] = field(default=())
     alt: str = ""

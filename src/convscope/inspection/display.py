@@ -63,9 +63,10 @@ def tensor_facts(layer: str, kind: str, values: Tensor) -> dict[str, object]:
     """Return shape and range of a layer's tensor as plain values for JSON."""
     facts: dict[str, object] = {"layer": layer, "kind": kind, "shape": list(values.shape)}
     if values.numel() and values.dtype.is_floating_point:
+        low, high = values.aminmax()
         facts |= {
-            "min": float(values.min()),
-            "max": float(values.max()),
+            "min": float(low),
+            "max": float(high),
             "mean": float(values.mean()),
             "share_of_zeros": 1 - int(values.count_nonzero()) / values.numel(),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from convscope.geometry import as_int, as_ints
 from convscope.models.fetching import fetch_weights
 from convscope.models.preprocessing import WeightsInfo
 from convscope.models.published import IMAGENET_MEAN, IMAGENET_STD, list_weights, published_weights
+from convscope.models.undrawn import Undrawn
 from convscope.models.weights import WeightsFile
 
 __all__ = [
@@ -179,7 +181,10 @@ def create_model(
     file, info = _opened(entry, weights, options)
     if num_classes is None:
         arguments["num_classes"] = file.num_classes(entry.head) or entry.num_classes
-    network = entry.factory(**arguments)
+    # Random values that the file replaces need not be drawn; a head for other classes keeps its own.
+    replaced = file.num_classes(entry.head) in (None, arguments["num_classes"])
+    with Undrawn() if replaced else nullcontext():
+        network = entry.factory(**arguments)
     file.load_into(network, entry.head, entry.optional)
     if info.classes and len(info.classes) != arguments["num_classes"]:
         info = replace(info, classes=())  # the head was replaced

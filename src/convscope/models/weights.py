@@ -102,7 +102,7 @@ class WeightsFile:
         _check_layout(self.path, state, wanted)
         state = {key: tensor.to(wanted[key].dtype) for key, tensor in state.items()}
         for key, tensor in state.items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            if tensor.is_floating_point() and not _is_finite(tensor):
                 raise WeightsError(
                     f"weights {str(self.path)!r} hold NaN or infinity in {_named(key)}, as {tensor.dtype}.",
                     call="load_weights",
@@ -143,6 +143,11 @@ def load_weights(
     file = WeightsFile.read(path)
     file.load_into(network, head, optional)
     return file.metadata
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Tell whether no value is NaN or infinite, in one pass and without a copy."""
+    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
 
 
 def _fit_head(
