@@ -58,10 +58,11 @@ def page() -> str:
 def _found(facts: dict[str, Any]) -> list[str]:
     machine = facts["environment"]
     seeds = ", ".join(map(str, facts["seeds"]))
+    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     lines = [
         f"**{'In full' if facts['full'] else 'Quick'}, on {facts['data']}: {facts['verdict']}.** {facts['reason']}",
         "",
-        f"Seeds {seeds}; {facts['seconds']:.0f} s on {machine['threads']} threads of {machine['cpu']}, torch "
+        f"Seeds {seeds}; {facts['seconds']:.0f} s on {threads} of {machine['cpu']}, torch "
         f"{machine['torch']}, {machine['time'][:10]}.",
         "",
     ]

@@ -8,6 +8,7 @@ import torch
 from convscope.data import load_dataset
 from convscope.experiments import Verdict, num_params, seeded
 from convscope.experiments.claims import deformable as claim
+from convscope.trace import trace
 
 TINY = claim._Size(2, steps=3, batch_size=8, test_images=40, lr=1e-3)
 
@@ -71,7 +72,10 @@ def test_a_warp_turns_and_shrinks_as_much_as_it_says(monkeypatch):
 
 
 def test_with_the_same_weights_it_starts_as_the_plain_network():
-    plain, deformable = (seeded(partial(claim._Network, 4, kind), kind).eval() for kind in (False, True))
+    plain, deformable = (
+        seeded(partial(claim._Network, 4, kind), seed).eval()
+        for seed, kind in enumerate(("plain", "deformable"))
+    )
     missing, unexpected = deformable.load_state_dict(plain.state_dict(), strict=False)
     assert unexpected == []
     assert sorted(missing) == [
@@ -82,17 +86,26 @@ def test_with_the_same_weights_it_starts_as_the_plain_network():
         torch.testing.assert_close(plain(images), deformable(images))
 
 
-def test_the_plain_network_has_at_least_as_many_parameters_and_hardly_more():
+def test_fixed_taps_have_at_least_as_many_parameters_and_hardly_more():
     for size in (claim._QUICK, claim._FULL):
-        width = claim._plain_width(size)
-        wanted = num_params(claim._Network(size.width, True))
-        assert num_params(claim._Network(width - 1, False)) < wanted
-        assert wanted <= num_params(claim._Network(width, False)) < 1.2 * wanted
+        width = claim._fixed_width(size)
+        wanted = num_params(claim._Network(size.width, "deformable"))
+        assert num_params(claim._Network(width - 1, "plain")) < wanted
+        assert wanted <= num_params(claim._Network(width, "plain")) < 1.2 * wanted
+        assert num_params(claim._Network(width, "dilated")) == num_params(claim._Network(width, "plain"))
+
+
+def test_dilation_widens_the_field_and_keeps_the_maps():
+    plain, dilated = (trace(claim._Network(2, kind), (1, 1, 28, 28)) for kind in ("plain", "dilated"))
+    fields = [each.receptive_field("features.relu5").axes[-1].size for each in (plain, dilated)]
+    assert fields == [30, 50]
+    shapes = [each.tensor_of("features.relu5").shape for each in (plain, dilated)]
+    assert shapes == [(1, 6, 7, 7)] * 2
 
 
 def test_places_are_those_that_the_output_depends_on():
     """Taps moved by whole pixels: the gradient of a value says which places of its input it read."""
-    network = claim._Network(2, True).eval()
+    network = claim._Network(2, "deformable").eval()
     layer = network.features.layer4
     offset = torch.tensor([(row, column) for row in (0, 1, -1) for column in (2, 0, -1)], dtype=torch.float32)
     with torch.no_grad():
@@ -118,19 +131,24 @@ def test_dots_lie_where_they_say_and_not_outside():
 
 
 @pytest.mark.parametrize(
-    ("gains", "verdict"),
+    ("gains", "dilated", "verdict"),
     [
-        ((0.05, 0.06, 0.055), Verdict.HOLDS),
-        ((-0.05, -0.06, -0.055), Verdict.FAILS),
-        ((0.05, -0.06, 0.01), Verdict.UNDECIDED),
-        ((0.05,), Verdict.UNDECIDED),
+        ((0.05, 0.06, 0.055), 0.0, Verdict.HOLDS),
+        ((0.05, 0.06, 0.055), 0.055, Verdict.UNDECIDED),
+        ((0.05, 0.06, 0.055), 0.1, Verdict.FAILS),
+        ((-0.05, -0.06, -0.055), -0.2, Verdict.FAILS),
+        ((0.05, -0.06, 0.01), 0.0, Verdict.UNDECIDED),
+        ((0.05,), 0.0, Verdict.UNDECIDED),
     ],
 )
-def test_the_verdict_is_on_the_differences_at_the_strength_of_training(gains, verdict):
-    runs = [claim._Run((0.9, 0.8, 0.7, 0.6), (0.1, 0.1, 0.7 + gain, 0.1), 1.5) for gain in gains]
-    outcome = claim._outcome(runs, ((5, 100, 1000), (4, 90, 2000)))
+def test_the_verdict_is_on_the_differences_at_the_strength_of_training(gains, dilated, verdict):
+    runs = [
+        claim._Run((0.9, 0.8, 0.7, 0.6), (0.1, 0.1, 0.7 + dilated, 0.1), (0.1, 0.1, 0.7 + gain, 0.1), 1.5)
+        for gain in gains
+    ]
+    outcome = claim._outcome(runs, ((5, 100, 1000), (5, 100, 1000), (4, 90, 2000)))
     assert outcome.verdict is verdict
-    assert dict(outcome.figures)["gain"] == pytest.approx(sum(gains) / len(gains))
+    assert dict(outcome.figures)["gain_over_plain"] == pytest.approx(sum(gains) / len(gains))
     assert outcome.rows[0].cells[:3] == (5, 100, 1000)
-    assert outcome.rows[2].cells[3].value == pytest.approx(-0.8)
-    assert outcome.charts[0].curves[1].points[1] == (0.5, pytest.approx(0.1))
+    assert outcome.rows[3].cells[3].value == pytest.approx(-0.8)
+    assert outcome.charts[0].curves[2].points[1] == (0.5, pytest.approx(0.1))
