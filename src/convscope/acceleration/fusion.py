@@ -226,6 +226,8 @@ def fuse_for_inference(network: nn.Module, dtype: torch.dtype) -> Fused:
             gelu = user is not None and activation_of(user, network) == "gelu"
             last = user if gelu and user is not None else node
             rewriter.replace(last, node.args, FoldedLinear(layer, gelu, dtype), [node] if gelu else [])
+        elif layer is not None and (pooling := pooling_settings(layer)) is not None:
+            rewriter.replace(node, node.args, MaxPool(pooling), [])
         else:
             _fuse_pixelwise(rewriter, node, layer)
     return rewriter.finish()
