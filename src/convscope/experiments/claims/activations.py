@@ -168,7 +168,7 @@ def _outcome(found: Mapping[str, Sequence[_Found]], size: _Size) -> Outcome:
     )
     relu = _steps(fastest[_RELU], size)
     ratios = {name: _log_ratio(ours, fastest[_RELU], size) for name, ours in fastest.items() if name != _RELU}
-    told = " and ".join(
+    told = ", and ".join(
         f"{math.exp(each.value):.2f} times as many ({_times(each)}) with {activation}, where the claim "
         f"{_said_of(verdict_on(each))}"
         for activation, each in ratios.items()
