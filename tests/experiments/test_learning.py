@@ -113,3 +113,16 @@ def test_a_seeded_network_leaves_the_global_generator_alone():
     assert torch.random.get_rng_state().equal(before)
     assert one.weight.equal(two.weight)
     assert not one.weight.equal(other.weight)
+
+
+def test_dropout_draws_what_the_seed_says_whatever_was_drawn_before(data):
+    images, labels = data
+    weights = []
+    for before in (1, 2):
+        network = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10)), 0)
+        torch.manual_seed(before)
+        state = torch.get_rng_state()
+        fit(network, images, labels, steps=3, seed=4, batch_size=8)
+        assert torch.get_rng_state().equal(state)
+        weights.append(network[2].weight.detach())
+    assert weights[0].equal(weights[1])

@@ -108,7 +108,7 @@ def fit(
 ) -> Learning:
     """Train a network in place: Adam unless said otherwise, its rate going down to 0 along half a cosine.
 
-    The seed decides the order of the images alone, epoch after epoch; draw the first weights before.
+    The seed decides the order of the images, epoch after epoch, and what dropout draws; draw the first weights before.
 
     Shapes:
         images (N, C, H, W), labels (N,) or whatever `loss` takes, a row an image
@@ -126,19 +126,21 @@ def fit(
         (30, 1.0)
     """
     batches = _shuffled(images, labels, steps, min(batch_size, len(images)), seed)
-    return fit_batches(
-        network,
-        batches,
-        steps=steps,
-        lr=lr,
-        loss=loss,
-        optimizer=optimizer,
-        faster=faster,
-        decays=decays,
-        until_error=until_error,
-        shares=shares,
-        **options,
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return fit_batches(
+            network,
+            batches,
+            steps=steps,
+            lr=lr,
+            loss=loss,
+            optimizer=optimizer,
+            faster=faster,
+            decays=decays,
+            until_error=until_error,
+            shares=shares,
+            **options,
+        )
 
 
 def fit_batches(
