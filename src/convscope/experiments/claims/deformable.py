@@ -40,7 +40,7 @@ _STRENGTHS = (0.0, 0.5, 1.0, 1.5)  # of the warps at test time; training has the
 _TURN, _SHEAR, _SHRINK = math.pi / 3, 0.3, 0.4
 _BEND = 0.15  # at strength 1: how far the 16 points that a picture is bent by move, in halves of its side
 Kind = Literal["plain", "dilated", "deformable"]
-_KINDS: tuple[Kind, ...] = ("plain", "dilated", "deformable")
+_KINDS: tuple[Kind, ...] = ("plain", "dilated", "deformable")  # the last is compared with each other
 _DEFORMED = ("layer3", "layer4", "layer5")  # or dilated
 # Of the learning rate: what predicts offsets is trained as in Zhu et al., arXiv:1811.11168.
 _SHARES = {".offset.": 0.1}
@@ -222,7 +222,7 @@ def _test(effort: Effort) -> Outcome:
     size = _FULL if effort.full else _QUICK
     train, test = (load_dataset(_DATA[effort.full], split) for split in ("train", "test"))
     fixed_width = _fixed_width(size)
-    widths = {kind: size.width if kind == "deformable" else fixed_width for kind in _KINDS}
+    widths: dict[Kind, int] = {kind: size.width if kind == "deformable" else fixed_width for kind in _KINDS}
     runs: list[_Run] = []
     pictures: tuple[PictureRow, ...] = ()
     for seed in effort.seeds:
@@ -266,8 +266,8 @@ def _outcome(
         Row(kind, (*cost, *map(Interval.of_mean, shares)))
         for (kind, shares), cost in zip(by_kind.items(), costs, strict=True)
     ]
-    at_training: dict[str, Interval] = {}
-    for kind in ("plain", "dilated"):
+    at_training: dict[Kind, Interval] = {}
+    for kind in _KINDS[:2]:
         pairs = zip(by_kind["deformable"], by_kind[kind], strict=True)
         gains = [Interval.of_gains(*pair) for pair in pairs]
         rows.append(Row(f"gain over {kind}, seed by seed", ("", "", "", *gains)))
