@@ -57,7 +57,9 @@ def test_shortcuts_give_what_torch_gives(memory_format):
     network = nn.Sequential(
         nn.Conv2d(3, 8, (3, 5), (2, 1), (1, 2), dilation=(1, 2), groups=1), nn.BatchNorm2d(8), nn.ReLU(),
         nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.Conv2d(8, 8, 3, groups=4), nn.SiLU(), nn.GELU(), nn.Hardswish(),
-        nn.Mish(), nn.Hardsigmoid(), nn.LayerNorm(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+        nn.ReLU6(), nn.Tanh(), nn.Mish(), nn.Hardsigmoid(), nn.LayerNorm(4), nn.AvgPool2d(2, 2, 1),
+        nn.AdaptiveAvgPool2d((3, 2)), nn.ConvTranspose2d(8, 6, (3, 2), (2, 3), (1, 0), groups=2, dilation=(1, 2)),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3), nn.Linear(3, 2, bias=False),
     )  # fmt: skip
     with Shortcuts() as mode, torch.no_grad():
         for training in (True, False):
@@ -65,9 +67,25 @@ def test_shortcuts_give_what_torch_gives(memory_format):
         maps, column = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 1, 1)
         for first, second in ((maps, maps), (maps, column), (column, maps)):
             first.sigmoid().mul(second).add(first.sigmoid())
-    assert mode.seen >= {name for name in SHORTCUTS if not name.endswith("_")} - {
-        "aten.max_pool2d_with_indices" if memory_format is torch.channels_last else ""
-    }
+        laid_out = maps.to(memory_format=memory_format)
+        for other in (laid_out, torch.randn(3, 1, 1), torch.randn(7), torch.randn(1), 2.5, 3, True, column):
+            (laid_out * other, laid_out / other, other * laid_out, other + laid_out)
+        for axes in ((2, 3), (-1,), (), 1):
+            (maps.amax(axes), maps.amax(axes, keepdim=True), laid_out.amax(axes))
+        spread = torch.randn(2, 3, 1, 1).expand(2, 3, 5, 7)
+        for joined in (
+            [laid_out, laid_out],
+            [laid_out, maps],
+            [maps, spread],
+            [laid_out, spread],
+            [maps[:, :1], maps],
+        ):
+            (torch.cat(joined, 1), torch.cat(joined, -3))
+        (torch.cat([maps, maps], 0), torch.cat([maps[0], maps[1]], -1), torch.cat([maps, maps], 3))
+    plain = {"aten.max_pool2d_with_indices", "aten.avg_pool2d", "aten._adaptive_avg_pool2d"}
+    assert mode.seen >= {name for name in SHORTCUTS if not name.endswith("_")} - (
+        plain if memory_format is torch.channels_last else set()
+    )
 
 
 def test_no_activation_is_allocated():

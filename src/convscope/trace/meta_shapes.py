@@ -42,14 +42,34 @@ def _layer_norm(bound: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor] | None:
     return _empty(input.shape, input.dtype), saved, _like(saved)
 
 
+def _dense(input: Tensor) -> bool:
+    return input.is_contiguous() or (
+        input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _without(input: Tensor, given: Sequence[int] | None, keep: bool) -> list[int]:
+    """Return the shape without some axes, without any where none is given."""
+    axes = {axis % max(input.dim(), 1) for axis in given or range(input.dim())}
+    return [1 if axis in axes else n for axis, n in enumerate(input.shape) if keep or axis not in axes]
+
+
 def _mean(bound: dict[str, Any]) -> Tensor | None:
-    input, given = bound["self"], bound.get("dim")
+    input = bound["self"]
     if not input.dtype.is_floating_point:
         return None
-    axes = {axis % max(input.dim(), 1) for axis in given or range(input.dim())}
-    keep = bool(bound.get("keepdim"))
-    shape = [1 if axis in axes else n for axis, n in enumerate(input.shape) if keep or axis not in axes]
+    shape = _without(input, bound.get("dim"), bool(bound.get("keepdim")))
     return _empty(shape, bound.get("dtype") or input.dtype)
+
+
+def _largest(bound: dict[str, Any]) -> Tensor | None:
+    input = bound["self"]
+    if not input.is_contiguous() or not input.numel():
+        return None
+    axes = bound.get("dim") or ()
+    if len({axis % max(input.dim(), 1) for axis in axes}) < len(axes):
+        return None  # an axis twice, which torch refuses
+    return _empty(_without(input, axes, bool(bound.get("keepdim"))), input.dtype)
 
 
 def _addmm(bound: dict[str, Any]) -> Tensor | None:
@@ -61,16 +81,20 @@ def _addmm(bound: dict[str, Any]) -> Tensor | None:
     return _empty((left.shape[0], right.shape[1]), left.dtype)
 
 
+def _mm(bound: dict[str, Any]) -> Tensor | None:
+    left, right = bound["self"], bound["mat2"]
+    if left.dim() != 2 or right.dim() != 2 or left.shape[1] != right.shape[0] or left.dtype != right.dtype:
+        return None
+    return _empty((left.shape[0], right.shape[1]), left.dtype)
+
+
 def _convolution(bound: dict[str, Any]) -> Tensor | None:
     input, weight, groups = bound["input"], bound["weight"], bound["groups"]
     ndim = weight.dim() - 2
-    if (
-        input.dim() != weight.dim()
-        or input.dtype != weight.dtype
-        or bound["transposed"]
-        or input.numel() == 0
-    ):
+    if input.dim() != weight.dim() or input.dtype != weight.dtype or input.numel() == 0:
         return None
+    if bound["transposed"]:
+        return _transposed_convolution(bound)
     if input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         return None
     stride, padding, dilation = (
@@ -93,51 +117,106 @@ def _convolution(bound: dict[str, Any]) -> Tensor | None:
     return output
 
 
-def _max_pool(bound: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
+def _transposed_convolution(bound: dict[str, Any]) -> Tensor | None:
+    input, weight = bound["input"], bound["weight"]
+    if input.shape[1] != weight.shape[0] or any(bound["output_padding"]):
+        return None
+    if not input.is_contiguous() or not weight.is_contiguous():
+        return None
+    ndim = weight.dim() - 2
+    names = ("stride", "padding", "output_padding", "dilation")
+    settings = (tuple(bound[name]) * (ndim if len(bound[name]) == 1 else 1) for name in names)
+    try:
+        windows = Windows.transposed(ndim, tuple(weight.shape[2:]), *settings)
+        sizes = windows.output_size(tuple(input.shape[2:]))
+    except ShapeError:
+        return None
+    return _empty((input.shape[0], weight.shape[1] * bound["groups"], *sizes), input.dtype)
+
+
+def _adaptive_pool(bound: dict[str, Any]) -> Tensor | None:
+    input, size = bound["self"], bound["output_size"]
+    if input.dim() != 4 or not input.is_contiguous() or not input.numel() or min(size) < 1:
+        return None
+    return _empty((*input.shape[:2], *size), input.dtype) if input.dtype.is_floating_point else None
+
+
+def _cat(bound: dict[str, Any]) -> Tensor | None:
+    tensors = bound["tensors"]
+    first = tensors[0]
+    if not all(t.numel() and t.dtype == first.dtype for t in tensors):
+        return None
+    # One plainly laid out tensor is enough for a plain result.
+    channels_last = {"memory_format": torch.channels_last}
+    if not all(t.is_contiguous() for t in tensors) and not any(
+        t.is_contiguous() and not (t.dim() == 4 and t.is_contiguous(**channels_last)) for t in tensors
+    ):
+        return None
+    axis = bound["dim"]
+    if not -first.dim() <= axis < first.dim():
+        return None
+    axis %= first.dim()
+    around = {(*t.shape[:axis], *t.shape[axis + 1 :]) for t in tensors}
+    if len(around) > 1 or any(t.dim() != first.dim() for t in tensors):
+        return None
+    length = sum(t.shape[axis] for t in tensors)
+    return _empty((*first.shape[:axis], length, *first.shape[axis + 1 :]), first.dtype)
+
+
+def _pooled(bound: dict[str, Any], dilation: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the shape after pooling (N, C, H, W)."""
     input = bound["self"]
     if input.dim() != 4 or not input.is_contiguous() or input.numel() == 0:
         return None
-    kernel, stride, padding, dilation = (
-        tuple(bound[name]) * (2 if len(bound[name]) == 1 else 1)
-        for name in ("kernel_size", "stride", "padding", "dilation")
+    kernel, stride, padding, spread = (
+        tuple(given) * (2 if len(given) == 1 else 1)
+        for given in (*(bound[name] for name in ("kernel_size", "stride", "padding")), dilation)
     )
     sizes = tuple(input.shape[2:])
+    settings = 2, kernel, stride or kernel, padding, spread
     try:
-        plan = plan_axes(
-            Windows.pool,
-            sizes,
-            2,
-            kernel,
-            stride or kernel,
-            padding,
-            dilation,
-            ceil_mode=bool(bound["ceil_mode"]),
-        )
+        plan = plan_axes(Windows.pool, sizes, *settings, ceil_mode=bool(bound["ceil_mode"]))
     except ShapeError:
         return None
-    shape = (*input.shape[:2], *plan.windows.output_size(sizes))
-    return _empty(shape, input.dtype), _empty(shape, torch.int64)
+    return (*input.shape[:2], *plan.windows.output_size(sizes))
+
+
+def _max_pool(bound: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
+    shape = _pooled(bound, bound["dilation"])
+    return None if shape is None else (_empty(shape, bound["self"].dtype), _empty(shape, torch.int64))
+
+
+def _average_pool(bound: dict[str, Any]) -> Tensor | None:
+    shape = _pooled(bound, (1, 1))
+    if shape is None or bound["divisor_override"] == 0 or not bound["self"].dtype.is_floating_point:
+        return None
+    return _empty(shape, bound["self"].dtype)
 
 
 def _activation(bound: dict[str, Any]) -> Tensor | None:
     input = bound["self"]
-    dense = input.is_contiguous() or (
-        input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
-    )
-    return _like(input) if dense and input.dtype.is_floating_point else None
+    return _like(input) if _dense(input) and input.dtype.is_floating_point else None
 
 
 def _arithmetic(bound: dict[str, Any]) -> Tensor | None:
-    """Answer where one operand is contiguous and as large as the result."""
+    """Answer for a plain number, and where one operand is dense and as large as the result."""
     first, second = bound["self"], bound["other"]
+    if type(second) in (int, float):
+        return _activation(bound)
     if not isinstance(second, Tensor) or first.dtype != second.dtype or not first.dtype.is_floating_point:
         return None
-    if not first.is_contiguous() or not second.is_contiguous() or first.dim() != second.dim():
+    if first.shape == second.shape and first.stride() == second.stride():
+        return _activation(bound) if first.numel() else None
+    larger = (first.dim(), first.numel()) >= (second.dim(), second.numel())
+    large, small = (first, second) if larger else (second, first)
+    if not large.numel() or not small.is_contiguous() or not _dense(large):
         return None
-    large = first if first.numel() >= second.numel() else second
-    fits = all(a == b or a == 1 or b == 1 for a, b in zip(first.shape, second.shape, strict=True))
-    shape = tuple(map(max, first.shape, second.shape))
-    return _like(large) if fits and shape == tuple(large.shape) and large.numel() else None
+    # A vector along one axis has no layout of its own that the result could take.
+    if not large.is_contiguous() and sum(n > 1 for n in small.shape) > 1:
+        return None
+    sizes = (1,) * (large.dim() - small.dim()) + tuple(small.shape)
+    fits = all(n in (1, of) for n, of in zip(sizes, large.shape, strict=True))
+    return _like(large) if fits else None
 
 
 def _arithmetic_in_place(bound: dict[str, Any]) -> Tensor | None:
@@ -146,24 +225,41 @@ def _arithmetic_in_place(bound: dict[str, Any]) -> Tensor | None:
     return first if same else None
 
 
-def _activation_in_place(bound: dict[str, Any]) -> Tensor:
-    return bound["self"]
+def _activation_in_place(bound: dict[str, Any]) -> Tensor | None:
+    input = bound["self"]
+    return input if input.dtype.is_floating_point else None
 
 
 SHORTCUTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "aten._adaptive_avg_pool2d": _adaptive_pool,
     "aten.addmm": _addmm,
+    "aten.amax": _largest,
+    "aten.avg_pool2d": _average_pool,
+    "aten.cat": _cat,
     "aten.convolution": _convolution,
     "aten.mean": _mean,
+    "aten.mm": _mm,
     "aten.native_batch_norm": _batch_norm,
     "aten.native_layer_norm": _layer_norm,
     "aten.max_pool2d_with_indices": _max_pool,
     **{
         f"aten.{name}": _activation
-        for name in ("silu", "gelu", "hardswish", "hardsigmoid", "mish", "relu", "sigmoid")
+        for name in (
+            "silu",
+            "gelu",
+            "hardswish",
+            "hardsigmoid",
+            "hardtanh",
+            "mish",
+            "relu",
+            "sigmoid",
+            "tanh",
+        )
     },
     **{
-        f"aten.{name}_": _activation_in_place for name in ("silu", "hardswish", "hardsigmoid", "mish", "relu")
+        f"aten.{name}_": _activation_in_place
+        for name in ("silu", "hardswish", "hardsigmoid", "hardtanh", "mish", "relu")
     },
-    **{f"aten.{name}": _arithmetic for name in ("add", "mul")},
+    **{f"aten.{name}": _arithmetic for name in ("add", "div", "mul")},
     **{f"aten.{name}_": _arithmetic_in_place for name in ("add", "mul")},
 }
