@@ -88,6 +88,35 @@ def test_shortcuts_give_what_torch_gives(memory_format):
     )
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.mean((1, 7)),
+        lambda x: x.mean((1, -3)),
+        lambda x: x.amax((1, 7)),
+        lambda x: x.amax((1, 1)),
+        lambda x: torch.cat([]),
+        lambda x: torch.cat([x, x[:, :2]], 0),
+        lambda x: torch.cat([x, x], 4),
+        lambda x: x + x[:, :2],
+        lambda x: x[0, 0] @ x[0, 0],
+        lambda x: F.avg_pool2d(x, 9),
+        lambda x: F.avg_pool2d(x, 2, divisor_override=0),
+        lambda x: F.adaptive_avg_pool2d(x, (-1, 2)),
+        lambda x: F.conv_transpose2d(x, torch.zeros(4, 1, 2, 2, device=x.device)),
+        lambda x: F.conv_transpose2d(x, torch.zeros(3, 1, 2, 2, device=x.device), padding=9),
+    ],
+)
+def test_what_torch_refuses_shapes_refuse(call):
+    class Calls(nn.Module):
+        def forward(self, x):
+            return call(x)
+
+    for given in (torch.zeros(1, 3, 5, 6), (1, 3, 5, 6)):
+        with pytest.raises((RuntimeError, IndexError, ValueError)):
+            trace(Calls(), given)
+
+
 def test_no_activation_is_allocated():
     """A batch whose activations would need petabytes."""
     network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2))

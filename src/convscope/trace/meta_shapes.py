@@ -48,9 +48,13 @@ def _dense(input: Tensor) -> bool:
     )
 
 
-def _without(input: Tensor, given: Sequence[int] | None, keep: bool) -> list[int]:
-    """Return the shape without some axes, without any where none is given."""
-    axes = {axis % max(input.dim(), 1) for axis in given or range(input.dim())}
+def _without(input: Tensor, given: Sequence[int] | None, keep: bool) -> list[int] | None:
+    """Return the shape without some axes, without any where none is given; None for axes that torch refuses."""
+    ndim = input.dim()
+    given = given or range(ndim)
+    axes = {axis % ndim for axis in given if -ndim <= axis < ndim}
+    if len(axes) < len(given):  # one that is not there, or twice
+        return None
     return [1 if axis in axes else n for axis, n in enumerate(input.shape) if keep or axis not in axes]
 
 
@@ -59,17 +63,15 @@ def _mean(bound: dict[str, Any]) -> Tensor | None:
     if not input.dtype.is_floating_point:
         return None
     shape = _without(input, bound.get("dim"), bool(bound.get("keepdim")))
-    return _empty(shape, bound.get("dtype") or input.dtype)
+    return None if shape is None else _empty(shape, bound.get("dtype") or input.dtype)
 
 
 def _largest(bound: dict[str, Any]) -> Tensor | None:
     input = bound["self"]
     if not input.is_contiguous() or not input.numel():
         return None
-    axes = bound.get("dim") or ()
-    if len({axis % max(input.dim(), 1) for axis in axes}) < len(axes):
-        return None  # an axis twice, which torch refuses
-    return _empty(_without(input, axes, bool(bound.get("keepdim"))), input.dtype)
+    shape = _without(input, bound.get("dim"), bool(bound.get("keepdim")))
+    return None if shape is None else _empty(shape, input.dtype)
 
 
 def _addmm(bound: dict[str, Any]) -> Tensor | None:
@@ -119,7 +121,13 @@ def _convolution(bound: dict[str, Any]) -> Tensor | None:
 
 def _transposed_convolution(bound: dict[str, Any]) -> Tensor | None:
     input, weight = bound["input"], bound["weight"]
-    if input.shape[1] != weight.shape[0] or any(bound["output_padding"]):
+    if input.shape[1] != weight.shape[0]:  # which torch's own rule for meta tensors lets pass
+        raise ShapeError(
+            f"input {tuple(input.shape)} has {input.shape[1]} channels, weight {tuple(weight.shape)} is for "
+            f"{weight.shape[0]}.",
+            call="transposed convolution",
+        )
+    if any(bound["output_padding"]):
         return None
     if not input.is_contiguous() or not weight.is_contiguous():
         return None
@@ -143,6 +151,8 @@ def _adaptive_pool(bound: dict[str, Any]) -> Tensor | None:
 
 def _cat(bound: dict[str, Any]) -> Tensor | None:
     tensors = bound["tensors"]
+    if not tensors:
+        return None
     first = tensors[0]
     if not all(t.numel() and t.dtype == first.dtype for t in tensors):
         return None
