@@ -23,7 +23,8 @@ HEAD = """# Experiments
 `convscope experiment list` names them, `convscope experiment NAME` runs one on packaged data within three minutes on
 two cores, `--full` on CIFAR-10 or what is said below; `--output report.html` keeps charts and pictures. A verdict is a
 rule stated before the run, applied to 95 % confidence intervals over seeds (in brackets): it *holds*, *does not hold
-here*, or is *undecided*. This page is made by `python tools/make_experiments.py`.
+here*, or is *undecided*. This page is made by `python tools/make_experiments.py`. Full runs on one thread shared the
+machine, and some were paused: their seconds say nothing of speed.
 """
 
 
