@@ -15,7 +15,7 @@ from typing import Any
 
 from convscope.experiments import Interval, get_experiment, list_experiments
 from convscope.files import make_folder, write_json, write_text
-from convscope.report.experiment_text import cell_text
+from convscope.report.experiment_text import cell_text, threads_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Experiments
@@ -23,8 +23,8 @@ HEAD = """# Experiments
 `convscope experiment list` names them, `convscope experiment NAME` runs one on packaged data within three minutes on
 two cores, `--full` on CIFAR-10 or what is said below; `--output report.html` keeps charts and pictures. A verdict is a
 rule stated before the run, applied to 95 % confidence intervals over seeds (in brackets): it *holds*, *does not hold
-here*, or is *undecided*. This page is made by `python tools/make_experiments.py`. Full runs on one thread shared the
-machine, and some were paused: their seconds say nothing of speed.
+here*, or is *undecided*. This page is made by `python tools/make_experiments.py`. Runs on one thread shared the
+machine, and some in full were paused: their seconds say nothing of speed.
 """
 
 
@@ -59,11 +59,10 @@ def page() -> str:
 def _found(facts: dict[str, Any]) -> list[str]:
     machine = facts["environment"]
     seeds = ", ".join(map(str, facts["seeds"]))
-    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     lines = [
         f"**{'In full' if facts['full'] else 'Quick'}, on {facts['data']}: {facts['verdict']}.** {facts['reason']}",
         "",
-        f"Seeds {seeds}; {facts['seconds']:.0f} s on {threads} of {machine['cpu']}, torch "
+        f"Seeds {seeds}; {facts['seconds']:.0f} s on {threads_text(machine)} of {machine['cpu']}, torch "
         f"{machine['torch']}, {machine['time'][:10]}.",
         "",
     ]

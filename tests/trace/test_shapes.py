@@ -105,6 +105,7 @@ def test_shortcuts_give_what_torch_gives(memory_format):
         lambda x: F.adaptive_avg_pool2d(x, (-1, 2)),
         lambda x: F.conv_transpose2d(x, torch.zeros(4, 1, 2, 2, device=x.device)),
         lambda x: F.conv_transpose2d(x, torch.zeros(3, 1, 2, 2, device=x.device), padding=9),
+        lambda x: F.conv_transpose2d(x, torch.zeros(3, 1, 2, 2, device=x.device), groups=2),
     ],
 )
 def test_what_torch_refuses_shapes_refuse(call):

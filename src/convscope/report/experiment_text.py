@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from convscope.experiments import Experiment, ExperimentResult, Interval, Outcome
 from convscope.report.columns import table
 
-__all__ = ["cell_text", "experiment_text", "experiments_text", "outcome_rows", "run_line"]
+__all__ = ["cell_text", "experiment_text", "experiments_text", "outcome_rows", "run_line", "threads_text"]
 
 
 def experiments_text(experiments: Sequence[Experiment]) -> str:
@@ -40,8 +40,19 @@ def run_line(result: ExperimentResult) -> str:
     seeds = ", ".join(map(str, effort.seeds))
     return (
         f"run: {'in full' if effort.full else 'quick'}, on {result.experiment.data_of(effort)}, seeds {seeds}, "
-        f"{result.seconds:.0f} s on {facts['threads']} threads of {facts['cpu']}, {str(facts['time'])[:10]}"
+        f"{result.seconds:.0f} s on {threads_text(facts)} of {facts['cpu']}, {str(facts['time'])[:10]}"
     )
+
+
+def threads_text(environment: Mapping[str, object]) -> str:
+    """Return how many threads a run had.
+
+    Example:
+        >>> threads_text({"threads": 1}), threads_text({"threads": 2})
+        ('one thread', '2 threads')
+    """
+    count = environment["threads"]
+    return "one thread" if count == 1 else f"{count} threads"
 
 
 def outcome_rows(outcome: Outcome) -> list[tuple[str, ...]]:

@@ -120,11 +120,12 @@ def _convolution(bound: dict[str, Any]) -> Tensor | None:
 
 
 def _transposed_convolution(bound: dict[str, Any]) -> Tensor | None:
-    input, weight = bound["input"], bound["weight"]
-    if input.shape[1] != weight.shape[0]:  # which torch's own rule for meta tensors lets pass
+    input, weight, groups = bound["input"], bound["weight"], bound["groups"]
+    # What torch's own rule for meta tensors lets pass.
+    if input.shape[1] != weight.shape[0] or input.shape[1] % groups:
         raise ShapeError(
             f"input {tuple(input.shape)} has {input.shape[1]} channels, weight {tuple(weight.shape)} is for "
-            f"{weight.shape[0]}.",
+            f"{weight.shape[0]} in {groups} equal groups.",
             call="transposed convolution",
         )
     if any(bound["output_padding"]):
@@ -139,7 +140,7 @@ def _transposed_convolution(bound: dict[str, Any]) -> Tensor | None:
         sizes = windows.output_size(tuple(input.shape[2:]))
     except ShapeError:
         return None
-    return _empty((input.shape[0], weight.shape[1] * bound["groups"], *sizes), input.dtype)
+    return _empty((input.shape[0], weight.shape[1] * groups, *sizes), input.dtype)
 
 
 def _adaptive_pool(bound: dict[str, Any]) -> Tensor | None:
