@@ -321,21 +321,42 @@ def test_a_killed_worker_is_an_error_and_no_hang(
     small_portions(monkeypatch)
     started, ask = [], packing._ask
 
-    def killed(process, request, call):
+    def killed(process, request, *, call):
         if process not in started:
             started.append(process)
             if len(started) == 2:
                 process.kill()
-        return ask(process, request, call)
+        return ask(process, request, call=call)
 
     with monkeypatch.context() as patch:
         patch.setattr(packing, "_ask", killed)
         words = ("killed by SIGKILL among the 8 files from", "nothing was kept", "workers=1")
         with refused(DataError, "load_image_folder", *words, exit_code=1):
-            pack(root, workers=2)
+            pack(root, workers=3)
     assert nothing_left(home)
     assert all(process.returncode is not None for process in started)
-    assert pack(root, workers=2).was_built
+    assert pack(root, workers=3).was_built
+
+
+def test_this_process_decodes_while_another_starts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photographs(tmp_path, 30)
+    small_portions(monkeypatch)
+    decoded, ask, decode = [], packing._ask, packing._decode
+
+    def here(output, request, *, fitting):
+        decoded.append(len(request))
+        return decode(output, request, fitting=fitting)
+
+    def late(process, request, *, call):
+        deadline = time.monotonic() + 20
+        while sum(decoded) < 30 - len(request) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return ask(process, request, call=call)
+
+    monkeypatch.setattr(packing, "_decode", here)
+    monkeypatch.setattr(packing, "_ask", late)
+    assert len(pack(root, workers=2).kept) == 30
+    assert sum(decoded) in (22, 24)  # all but the one request of the other
 
 
 def test_a_killed_builder_leaves_no_lock_and_no_rubbish(home: Path, tmp_path) -> None:
@@ -366,7 +387,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path) -> None:
         "    return process\n"
         "packing.subprocess.Popen = noted\n"
         "die = lambda done, of: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "load_image_folder(sys.argv[1], size=16, packed=True, workers=2, progress=die)\n"
+        "load_image_folder(sys.argv[1], size=16, packed=True, workers=3, progress=die)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL

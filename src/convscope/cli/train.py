@@ -43,6 +43,7 @@ def run(
     color: float | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    progressive_sizes: list[int] | None = None,
     average: str | None = None,
     average_decay: float | None = None,
     average_every: int | None = None,
@@ -112,6 +113,8 @@ def run(
         Alpha of the Beta distribution by which images are mixed; 0 for not.
     cutmix
         The same for pasting a part of one image into another.
+    progressive_sizes
+        Pixels a side to which the training images of the first, second, ... epoch are shrunk; the last for all others.
     average
         Of the weights: none, ema or lookahead.
     test_views

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from convscope.data.augmentation import Augmentation, draw_generator, draw_variation
 from convscope.data.image_set import ImageSet
@@ -61,12 +62,14 @@ class Batches:
         mean, std: one number per channel on the 0..1 scale; those of the training images, for the test images too.
         shuffle: a new order in each epoch; otherwise the order of the set.
         augment: None serves the images as they are.
+        progressive_sizes: pixels to which the shorter side of the images is shrunk in epoch 0, 1, ..., the last number
+            for all further epochs; none keeps them. Bilinear with antialiasing, after augmentation and mixing.
         drop_last: leave out a last batch that is smaller than the others.
         rank, world_size: serve one process its share of each batch: neighbours, as many as the others or one less.
     Raises:
         UsageError: an argument is not as above, or no batch would be left, or a batch with fewer images than
             processes.
-        ShapeError: `augment` does not fit the images.
+        ShapeError: `augment` does not fit the images, or a size is larger than they are.
     Example:
         >>> images = torch.full((5, 1, 2, 2), 255, dtype=torch.uint8)
         >>> pets = ImageSet(images, torch.tensor([0, 1, 1, 0, 1]), ("cat", "dog"), "pets")
@@ -85,6 +88,7 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
         augment: Augmentation | None = None,
+        progressive_sizes: Sequence[int] = (),
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
@@ -111,6 +115,7 @@ class Batches:
         self.seed = seed
         self.augment = augment or Augmentation()
         self.augment.check_fits(image_set.image_shape, "Batches")
+        self.progressive_sizes = tuple(_check_size(size, image_set) for size in progressive_sizes)
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
@@ -124,6 +129,23 @@ class Batches:
     def num_images(self) -> int:
         """The images served in one epoch, by all processes together."""
         return len(self) * self.batch_size if self.drop_last else len(self.image_set)
+
+    def image_shape(self, number: int) -> tuple[int, int, int]:
+        """Return (C, H, W) of the images that an epoch serves.
+
+        Example:
+            >>> images = torch.zeros(4, 1, 8, 12, dtype=torch.uint8)
+            >>> pets = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("cat", "dog"), "pets")
+            >>> batches = Batches(pets, 2, mean=(0.5,), std=(0.5,), progressive_sizes=(4, 8))
+            >>> [batches.image_shape(number) for number in range(3)]
+            [(1, 4, 6), (1, 8, 12), (1, 8, 12)]
+        """
+        channels, height, width = self.image_set.image_shape
+        if not self.progressive_sizes:
+            return channels, height, width
+        last = len(self.progressive_sizes) - 1
+        scale = self.progressive_sizes[min(number, last)] / min(height, width)
+        return channels, round(height * scale), round(width * scale)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, or this process's share of each.
@@ -169,7 +191,7 @@ class Batches:
             index = whole[here]
             labels = self.image_set.labels[index]
             if mixing is None:
-                yield Batch(self._values(index, variation).permute(0, 3, 1, 2), labels, index)
+                yield Batch(self._sized(self._values(index, variation), number), labels, index)
                 continue
             mixing, others = mixing.part(here), whole[mixing.partner[here]]
             # A partner may be in the share of another process: it is computed here too, and once.
@@ -180,7 +202,14 @@ class Batches:
             for chunk in self._chunks(len(index)):
                 mixing.part(chunk).mix(mixed[chunk], values.index_select(0, other[chunk]))
             other_labels = self.image_set.labels[others]
-            yield Batch(mixed.permute(0, 3, 1, 2), labels, index, other_labels, mixing.share)
+            yield Batch(self._sized(mixed, number), labels, index, other_labels, mixing.share)
+
+    def _sized(self, values: Tensor, number: int) -> Tensor:
+        """Return values (n, H, W, C) as (n, C, H, W) in channels-last memory, of the size of that epoch."""
+        images, size = values.permute(0, 3, 1, 2), self.image_shape(number)[1:]
+        if images.shape[2:] == size:
+            return images
+        return interpolate(images, size=size, mode="bilinear", antialias=True)
 
     def _values(self, index: Tensor, variation: Variation) -> Tensor:
         """Return the images at these places of the set, varied and normalised, as (n, H, W, C)."""
@@ -323,6 +352,18 @@ def _check_mean_std(
             "equal has std 0: give 1.0 for it."
         )
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _check_size(size: int, image_set: ImageSet) -> int:
+    _, height, width = image_set.image_shape
+    if not _is_integer(size) or size < 1:
+        raise UsageError(f"Batches: progressive_sizes must be integers of at least 1, got {size!r}.")
+    if size > min(height, width):
+        raise ShapeError(
+            f"Batches: progressive_sizes holds {size}, but the images of {image_set.name!r} have {height} x {width} "
+            f"pixels. Use at most {min(height, width)}."
+        )
+    return size
 
 
 def _is_integer(value: object) -> bool:

@@ -114,7 +114,7 @@ def load_image_folder(
         max_pixels: pictures with more are refused.
         exact: decode JPEGs in full before shrinking them to `size`; see `decode_fitted` for the difference.
         packed: True reads through the file also what would fit into memory, False never does. It needs a `size`.
-        workers: processes that decode into the file; by default one for each core.
+        workers: processes that decode into the file, this one among them; by default one for each core.
         progress: called while the file is made, with how many pictures are decoded and how many there are.
     Raises:
         UsageError: there is no such folder, or an argument is not as above.

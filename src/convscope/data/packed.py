@@ -84,7 +84,7 @@ def pack_images(
 
     Args:
         part: tells apart the lists of files that one folder may have: its training half, all of it, ...
-        workers: processes that decode; the result does not depend on it. 1 decodes in this process.
+        workers: processes that decode, this one among them; the result does not depend on it.
         call: the call that errors name.
         progress: called with how many files are done and how many there are.
     Raises:

@@ -1,6 +1,6 @@
-"""Decode the files of a folder into places of one file, by several processes.
+"""Decode the files of a folder into places of one file, by this process and others beside it.
 
-The processes are Python's own, started anew with `-m convscope.data.packing`; requests and answers are lines of JSON. A
+The others are Python's own, started anew with `-m convscope.data.packing`; requests and answers are lines of JSON. A
 process decodes the pictures of a request, writes each at its place, and answers which it could not decode. One that is
 killed shows in the end of its answers, so nothing waits for it; one whose parent is killed reads the end of its
 requests, and ends.
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,7 +35,7 @@ Progress = Callable[[int, int], None]
 _Request = list[tuple[int, str]]  # place in the output, path
 
 _PORTION = 64  # files of one request
-_FILES_A_PROCESS = 512  # one takes a second or two to start, in which another decodes as many
+_FILES_A_PROCESS = 1024  # one takes two seconds to start, in which this process decodes some 700
 # glibc gives the memory of each picture back, and has to fetch it anew for the next one, unless told not to.
 _KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 _MAX_FILE_BYTES = 2**29
@@ -131,25 +132,30 @@ def _answers(
 ) -> Iterator[tuple[int, list[Broken]]]:
     """Yield for each request how many files it had and which are broken; in any order."""
     num_files = sum(map(len, requests))
-    workers = min(workers, -(-num_files // _FILES_A_PROCESS), len(requests))
-    if workers <= 1 or not sys.executable:
+    workers = min(workers, 1 + num_files // _FILES_A_PROCESS, len(requests)) if sys.executable else 1
+    if workers <= 1:
         with output.open("r+b") as file:
             for request in requests:
-                yield len(request), _decode(file.fileno(), request, fitting)
+                yield len(request), _decode(file.fileno(), request, fitting=fitting)
         return
     waiting = list(reversed(requests))
     answers: list[tuple[int, list[Broken]]] = []
 
-    def feed(process: subprocess.Popen[bytes]) -> None:
+    def work(answer: Callable[[_Request], list[Broken]]) -> None:
         while True:
             try:
                 request = waiting.pop()
             except IndexError:
                 return
-            answers.append((len(request), _ask(process, request, call)))
+            answers.append((len(request), answer(request)))
 
-    with _processes(workers, output, fitting) as processes, ThreadPoolExecutor(workers) as pool:
-        pending = {pool.submit(feed, process) for process in processes}
+    with (
+        output.open("r+b") as file,
+        _processes(workers - 1, output, fitting) as processes,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        pending = {pool.submit(work, partial(_ask, process, call=call)) for process in processes}
+        pending.add(pool.submit(work, partial(_decode, file.fileno(), fitting=fitting)))
         try:
             while pending:
                 ended, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
@@ -203,7 +209,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _ask(process: subprocess.Popen[bytes], request: _Request, call: str) -> list[Broken]:
+def _ask(process: subprocess.Popen[bytes], request: _Request, *, call: str) -> list[Broken]:
     assert process.stdin is not None
     assert process.stdout is not None
     answer = b""
@@ -225,7 +231,7 @@ def _ask(process: subprocess.Popen[bytes], request: _Request, call: str) -> list
     return [(place, reason, unread) for place, reason, unread in content["broken"]]
 
 
-def _decode(output: int, request: _Request, fitting: Fitting) -> list[Broken]:
+def _decode(output: int, request: _Request, *, fitting: Fitting) -> list[Broken]:
     broken: list[Broken] = []
     for place, path in request:
         try:
@@ -253,7 +259,9 @@ def _main() -> None:
     with open(sys.argv[1], "r+b") as file:
         for line in sys.stdin.buffer:
             try:
-                answer: dict[str, object] = {"broken": _decode(file.fileno(), json.loads(line), fitting)}
+                answer: dict[str, object] = {
+                    "broken": _decode(file.fileno(), json.loads(line), fitting=fitting)
+                }
             except OSError as error:
                 answer = {"failed": [error.errno, error.strerror]}
             sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")

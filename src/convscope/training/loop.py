@@ -64,7 +64,8 @@ class Training:
         if recipe.accelerate:
             accelerate(self.network, recipe.precision)
         with clock.of("preparation"):
-            self.limit = images_per_second_limit(network, self.facts.input_shape) if team.writes else None
+            shapes = {self.batches.image_shape(epoch) for epoch in range(recipe.epochs if team.writes else 0)}
+            self.limits = {shape: images_per_second_limit(network, shape) for shape in shapes}
         self.loss = loss_of(recipe)
         self.checkpoints = Checkpoints(path, recipe.keep_checkpoints)
         self.at = Position()
@@ -200,13 +201,13 @@ class Training:
             at.num_right += right
             at.num_seen += seen
             done += seen
-            rate = done / (time.perf_counter() - began)
+            spent = time.perf_counter() - began
+            rate = done / spent
             with self.clock.of("recording"):
                 self._record(folder.METRICS, {"step": epoch * steps + at.step, "loss": value, "lr": lr})
             if self.listener is not None:
                 accuracy = at.num_right / at.num_seen
-                left = (recipe.epochs - epoch) * steps - at.step
-                seconds_left = left * (time.perf_counter() - began) / (at.step - first)
+                seconds_left = self._steps_left() * spent / (at.step - first)
                 self.listener(
                     StepDone(
                         epoch + 1,
@@ -217,7 +218,7 @@ class Training:
                         accuracy,
                         lr,
                         rate,
-                        self._share_of_limit(rate),
+                        self._share_of_limit(rate, epoch),
                         seconds_left,
                     )
                 )
@@ -323,7 +324,7 @@ class Training:
             "epoch": epoch + 1,
             "seconds": spent,
             "images_per_second": at.num_seen / spent,
-            "share_of_limit": self._share_of_limit(at.num_seen / spent),
+            "share_of_limit": self._share_of_limit(at.num_seen / spent, epoch),
             "phases": times,
         }
         self._record(folder.TIMES, shown)
@@ -343,8 +344,16 @@ class Training:
             done = (epoch + 1) * len(self.batches)
             self.listener(EpochDone(epoch + 1, recipe.epochs, {**row, **shown}, done))
 
-    def _share_of_limit(self, images_per_second: float) -> float | None:
-        return None if self.limit is None else images_per_second / (self.limit * self.team.size)
+    def _share_of_limit(self, images_per_second: float, epoch: int) -> float | None:
+        limit = self.limits.get(self.batches.image_shape(epoch))
+        return None if limit is None else images_per_second / (limit * self.team.size)
+
+    def _steps_left(self) -> float:
+        """Return what is left to do, in steps of this epoch; a step costs as much as its images have pixels."""
+        pixels = [
+            math.prod(self.batches.image_shape(epoch)) for epoch in range(self.at.epoch, self.recipe.epochs)
+        ]
+        return len(self.batches) * sum(pixels) / pixels[0] - self.at.step
 
     def _evaluate(self, images: ImageSet) -> Evaluation:
         recipe = self.recipe

@@ -138,6 +138,7 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team
         shuffle=True,
         seed=recipe.seed,
         augment=augmentation,
+        progressive_sizes=recipe.progressive_sizes,
         drop_last=too_few,
         rank=processes.rank,
         world_size=processes.size,
@@ -146,7 +147,8 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team
 
 def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Batches) -> None:
     """Take two images' forward pass on a copy, so that what cannot work is refused before a file is written."""
-    batch = next(batches.epoch(0))
+    smallest = min(range(recipe.epochs), key=batches.image_shape)
+    batch = next(batches.epoch(smallest))
     images, num_images = batch.images[:2], min(2, len(batch.labels))
     expected = (num_images, len(facts.classes))
     try:

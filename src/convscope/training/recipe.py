@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -91,6 +91,9 @@ class Recipe:
             of one (as in the speed-runs of Jordan, arXiv:2404.00498).
         loss: `softmax` cross-entropy with `label_smoothing`, or the multiclass SVM `hinge` loss.
         horizontal_flip, crop_padding, crop_mode, cutout, color, mixup, cutmix: see `convscope.data.Augmentation`.
+        progressive_sizes: pixels to which the shorter side of the training images is shrunk in each epoch, the last
+            number for all that follow; none keeps them. Small images cost less, and coarse features come first
+            (progressive resizing; Tan & Le, arXiv:2104.00298, section 4). Measurements see whole images.
         average: evaluate and keep the exponential moving average (`ema`) of the weights, or pull them to a slow copy
             (`lookahead`, arXiv:1907.08610), with `average_decay` every `average_every` steps.
         test_views: what an evaluation averages the scores of: the image; it and its mirror image; or both and both
@@ -138,6 +141,7 @@ class Recipe:
     color: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    progressive_sizes: tuple[int, ...] = ()
     average: Average = "none"
     average_decay: float = 0.99
     average_every: int = 1
@@ -181,6 +185,9 @@ class Recipe:
             )
         object.__setattr__(self, "freeze", _tuple_of("freeze", self.freeze, str))
         object.__setattr__(self, "milestones", _tuple_of("milestones", self.milestones, float))
+        object.__setattr__(
+            self, "progressive_sizes", _tuple_of("progressive_sizes", self.progressive_sizes, int)
+        )
         self._check_together()
 
     def _check_together(self) -> None:
@@ -219,7 +226,8 @@ class Recipe:
         """Return the recipe as plain values for JSON and TOML."""
         facts = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         facts["model_options"] = dict(self.model_options)
-        facts["freeze"], facts["milestones"] = list(self.freeze), list(self.milestones)
+        for name in ("freeze", "milestones", "progressive_sizes"):
+            facts[name] = list(getattr(self, name))
         return facts
 
     @classmethod
@@ -264,9 +272,19 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_KINDS: dict[type, tuple[Callable[[object], bool], str]] = {
+    str: (lambda value: isinstance(value, str) and bool(value), "names"),
+    float: (_is_number, "numbers"),
+    int: (_is_size, "whole numbers of at least 1"),
+}
+
+
 def _tuple_of(name: str, values: object, kind: type) -> tuple[Any, ...]:
-    fits = _is_number if kind is float else lambda value: isinstance(value, str) and bool(value)
-    if isinstance(values, str) or not isinstance(values, (list, tuple)) or not all(map(fits, values)):
-        what = "numbers" if kind is float else "names"
+    fits, what = _KINDS[kind]
+    if not isinstance(values, (list, tuple)) or not all(map(fits, values)):
         raise UsageError(f"Recipe: {name} is {values!r}; it must be a list of {what}.")
     return tuple(values)
