@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     recipe = named_recipe(arguments.recipe).replace(
-        data=arguments.data, epochs=arguments.epochs, test_views="one"
+        data=arguments.data, epochs=arguments.epochs, test_views="one", progressive_sizes=[]
     )
     seconds: dict[str, list[float]] = {"bare": [], "with logging, checkpoints, progress": []}
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)

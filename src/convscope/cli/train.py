@@ -114,7 +114,7 @@ def run(
     cutmix
         The same for pasting a part of one image into another.
     progressive_sizes
-        Pixels a side to which the training images of the first, second, ... epoch are shrunk; the last for all others.
+        Pixels a side to which an epoch's training images are shrunk: given once for each of the first epochs.
     average
         Of the weights: none, ema or lookahead.
     test_views

@@ -62,8 +62,8 @@ class Batches:
         mean, std: one number per channel on the 0..1 scale; those of the training images, for the test images too.
         shuffle: a new order in each epoch; otherwise the order of the set.
         augment: None serves the images as they are.
-        progressive_sizes: pixels to which the shorter side of the images is shrunk in epoch 0, 1, ..., the last number
-            for all further epochs; none keeps them. Bilinear with antialiasing, after augmentation and mixing.
+        progressive_sizes: pixels to which the shorter side of the images is shrunk in epoch 0, 1, ...; further epochs
+            see whole images. Bilinear with antialiasing, after augmentation and mixing.
         drop_last: leave out a last batch that is smaller than the others.
         rank, world_size: serve one process its share of each batch: neighbours, as many as the others or one less.
     Raises:
@@ -136,15 +136,14 @@ class Batches:
         Example:
             >>> images = torch.zeros(4, 1, 8, 12, dtype=torch.uint8)
             >>> pets = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("cat", "dog"), "pets")
-            >>> batches = Batches(pets, 2, mean=(0.5,), std=(0.5,), progressive_sizes=(4, 8))
-            >>> [batches.image_shape(number) for number in range(3)]
-            [(1, 4, 6), (1, 8, 12), (1, 8, 12)]
+            >>> batches = Batches(pets, 2, mean=(0.5,), std=(0.5,), progressive_sizes=(4, 6))
+            >>> [batches.image_shape(number) for number in range(4)]
+            [(1, 4, 6), (1, 6, 9), (1, 8, 12), (1, 8, 12)]
         """
         channels, height, width = self.image_set.image_shape
-        if not self.progressive_sizes:
+        if number >= len(self.progressive_sizes):
             return channels, height, width
-        last = len(self.progressive_sizes) - 1
-        scale = self.progressive_sizes[min(number, last)] / min(height, width)
+        scale = self.progressive_sizes[number] / min(height, width)
         return channels, round(height * scale), round(width * scale)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:

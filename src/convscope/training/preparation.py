@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convscope.data import (
     Augmentation,
+    Batch,
     Batches,
     ImageSet,
     list_datasets,
@@ -146,18 +147,29 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team
 
 
 def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Batches) -> None:
-    """Take two images' forward pass on a copy, so that what cannot work is refused before a file is written."""
-    smallest = min(range(recipe.epochs), key=batches.image_shape)
-    batch = next(batches.epoch(smallest))
+    """Take two images of each size through a copy, so that what cannot work is refused before a file is written."""
+    for epoch in range(len(recipe.progressive_sizes) + 1):
+        _rehearse_batch(recipe, facts, network, next(batches.epoch(epoch)))
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UsageError(f"{recipe.model} has no parameter to train.", call="train")
+    frozen = [name for name, _ in network.named_parameters() if is_in(name, recipe.freeze)]
+    if frozen and len(frozen) == len(list(network.parameters())) and recipe.freeze_epochs is None:
+        raise UsageError("the recipe freezes every parameter; leave some to train.", call="train")
+
+
+def _rehearse_batch(recipe: Recipe, facts: DataFacts, network: nn.Module, batch: Batch) -> None:
     images, num_images = batch.images[:2], min(2, len(batch.labels))
     expected = (num_images, len(facts.classes))
     try:
         scores = copy.deepcopy(network).train()(images)
     except (ConvscopeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
+        sizes = "batch size or image size"
+        if recipe.progressive_sizes:
+            sizes = f"batch size, image size or progressive_sizes, now {list(recipe.progressive_sizes)}"
         raise UsageError(
             f"{recipe.model} refuses a batch of shape {tuple(images.shape)}: {reason} "
-            "Choose another model, batch size or image size.",
+            f"Choose another model, {sizes}.",
             call="train",
         ) from error
     if not isinstance(scores, Tensor):
@@ -175,8 +187,3 @@ def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Bat
             f"{len(facts.classes)} classes must return {expected}.",
             call="train",
         )
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise UsageError(f"{recipe.model} has no parameter to train.", call="train")
-    frozen = [name for name, _ in network.named_parameters() if is_in(name, recipe.freeze)]
-    if frozen and len(frozen) == len(list(network.parameters())) and recipe.freeze_epochs is None:
-        raise UsageError("the recipe freezes every parameter; leave some to train.", call="train")

@@ -91,9 +91,9 @@ class Recipe:
             of one (as in the speed-runs of Jordan, arXiv:2404.00498).
         loss: `softmax` cross-entropy with `label_smoothing`, or the multiclass SVM `hinge` loss.
         horizontal_flip, crop_padding, crop_mode, cutout, color, mixup, cutmix: see `convscope.data.Augmentation`.
-        progressive_sizes: pixels to which the shorter side of the training images is shrunk in each epoch, the last
-            number for all that follow; none keeps them. Small images cost less, and coarse features come first
-            (progressive resizing; Tan & Le, arXiv:2104.00298, section 4). Measurements see whole images.
+        progressive_sizes: pixels to which the shorter side of the training images is shrunk in the first epochs, a
+            number an epoch; those that follow, one at least, and measurements see whole images. Small images cost less,
+            and coarse features come first (progressive resizing; Tan & Le, arXiv:2104.00298, section 4).
         average: evaluate and keep the exponential moving average (`ema`) of the weights, or pull them to a slow copy
             (`lookahead`, arXiv:1907.08610), with `average_decay` every `average_every` steps.
         test_views: what an evaluation averages the scores of: the image; it and its mirror image; or both and both
@@ -212,6 +212,11 @@ class Recipe:
         if self.warmup and self.schedule == "onecycle":
             raise UsageError(
                 f"Recipe: warmup is {self.warmup}; the schedule 'onecycle' has its own. Use 'cosine'."
+            )
+        if self.progressive_sizes and len(self.progressive_sizes) >= self.epochs:
+            raise UsageError(
+                f"Recipe: progressive_sizes are {list(self.progressive_sizes)}, one an epoch, and epochs is "
+                f"{self.epochs}; the last epoch sees whole images. Give fewer sizes, none, or more epochs."
             )
         if self.freeze_epochs is not None and not self.freeze:
             raise UsageError(
