@@ -359,6 +359,29 @@ def test_this_process_decodes_while_another_starts(tmp_path, monkeypatch: pytest
     assert sum(decoded) in (22, 24)  # all but the one request of the other
 
 
+def test_each_process_resizes_by_one_thread(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photographs(tmp_path, 30)
+    small_portions(monkeypatch)
+    threads, decode = [], packing._decode
+
+    def here(output, request, *, fitting):
+        threads.append(torch.get_num_threads())
+        return decode(output, request, fitting=fitting)
+
+    monkeypatch.setattr(packing, "_decode", here)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for workers in (1, 2):
+            shutil.rmtree(os.environ["CONVSCOPE_HOME"], ignore_errors=True)
+            assert pack(root, workers=workers).was_built
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert len(threads) > 4
+    assert set(threads) == {1}
+
+
 def test_a_killed_builder_leaves_no_lock_and_no_rubbish(home: Path, tmp_path) -> None:
     root = photographs(tmp_path, 60)
     code = (

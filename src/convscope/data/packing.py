@@ -119,12 +119,26 @@ def decode_into(
     ]
     broken: list[Broken] = []
     done = 0
-    for num_files, found in _answers(output, requests, fitting, workers, call):
-        done += num_files
-        broken += found
-        if progress is not None:
-            progress(done, len(files))
+    with _one_thread():
+        for num_files, found in _answers(output, requests, fitting, workers, call):
+            done += num_files
+            broken += found
+            if progress is not None:
+                progress(done, len(files))
     return sorted(broken)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch resize by one thread meanwhile: more wait for each other longer than a picture takes."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _answers(
