@@ -46,10 +46,14 @@ struct Way {
   }
 };
 
+// Floats between the weights of two points, no power of two: they are written for all points at once.
+inline int64_t point_step(int64_t planes, int64_t ins) { return planes * ins * kLanes + kPad; }
+
 // (points, vectors of output channels, input channels of a group, kLanes): what products read, one after the other.
 Buffer transformed_weights(const Convolution& c, const Way& way, const float* weight) {
   const int64_t ins = way.group_in(), outs = way.out.channels, planes = ceil_divide(outs, kLanes);
-  Buffer made(kPoints * planes * ins * kLanes);
+  const int64_t step = point_step(planes, ins);
+  Buffer made(kPoints * step);
   float* result = made.data();
   share_out(planes, int(c.threads), [&](int64_t begin, int64_t end, int) {
     for (int64_t plane = begin; plane < end; ++plane)
@@ -63,7 +67,7 @@ Buffer transformed_weights(const Convolution& c, const Way& way, const float* we
         Vector g[9], points[kPoints];
         for (int k = 0; k < 9; ++k) g[k] = load(lanes[k]);
         transform_square<3, kPatch>(g, points, transform_weights<Vector>);
-        for (int p = 0; p < kPoints; ++p) store(result + ((p * planes + plane) * ins + i) * kLanes, points[p]);
+        for (int p = 0; p < kPoints; ++p) store(result + p * step + (plane * ins + i) * kLanes, points[p]);
       }
   });
   return made;
@@ -112,15 +116,15 @@ class Tiles {
     const int64_t first = block * together, last = std::min(tiling_.count, first + together);
     for (int64_t t = 0; t < last - first; ++t) {
       const auto at = tiling_.place(first + t);
-      read_square<kPatch>(input_ + at.image * way_.in.size(), way_.in, at.row - way_.padding[0],
-                          at.column - way_.padding[1], first_group * channels, last_group * channels,
-                          values + t * ins_, together * ins_, transform_input<Vector>);
+      read_square<kPatch, true>(input_ + at.image * way_.in.size(), way_.in, at.row - way_.padding[0],
+                                at.column - way_.padding[1], first_group * channels, last_group * channels,
+                                values + t * ins_, together * ins_, transform_input<Vector>);
     }
     for (int64_t p = 0; p < kPoints; ++p)
       for (int64_t g = first_group; g < last_group; ++g)
         for (int64_t v = 0; v < group_planes;) {
           const int64_t plane = g * group_planes + v;
-          const float* weights = weights_ + (p * planes_ + plane) * channels * kLanes;
+          const float* weights = weights_ + p * point_step(planes_, channels) + plane * channels * kLanes;
           const float* tiles = values + p * together * ins_ + (g - first_group) * channels;
           float* to = products + p * together * outs_ + (plane - first_group * group_planes) * kLanes;
           const auto take = [&](auto size, auto vectors) {
@@ -148,12 +152,19 @@ class Tiles {
       const int count = int(std::min<int64_t>(kLanes, way_.out.channels - channel));
       const Vector start = bias_ ? load_first(bias_ + channel, count) : Vector{};
       Vector sums[kPoints], made[kTile * kTile];
-      for (int p = 0; p < kPoints; ++p) sums[p] = load(from + p * tiling_.together * outs_);
+      for (int p = 0; p < kPoints; ++p) {
+        const float* sum = from + p * tiling_.together * outs_;
+        sums[p] = load(sum);
+        __builtin_prefetch(sum + kAhead);
+      }
+      const auto place = [&](int64_t y, int64_t x) {
+        return corner + (y * way_.out.width + x) * way_.out.channels + channel;
+      };
+      for (int64_t y = 0; y < rows; ++y)
+        for (int64_t x = 0; x < columns; ++x) __builtin_prefetch(place(y, x), 1);
       transform_square<kPatch, kTile>(sums, made, transform_output<Vector>);
       for (int64_t y = 0; y < rows; ++y)
-        for (int64_t x = 0; x < columns; ++x)
-          store_first(corner + (y * way_.out.width + x) * way_.out.channels + channel, made[y * kTile + x] + start,
-                      count);
+        for (int64_t x = 0; x < columns; ++x) store_first(place(y, x), made[y * kTile + x] + start, count);
     }
   }
 
@@ -167,7 +178,7 @@ class Tiles {
 void run(const Convolution& c, const Way& way, const float* input, const float* weight, const float* bias,
          float* output) {
   const Buffer weights = transformed_weights(c, way, weight);
-  const Tiling tiling(c.batch, way.out, way.group_in() + way.group_out());
+  const Tiling tiling(c.batch, way.out, way.group_in() + way.group_out(), c.threads);
   const Tiles tiles(way, tiling, input, weights.data(), bias, output);
   share_out(tiling.blocks(), int(c.threads), [&](int64_t begin, int64_t end, int) { tiles.run(begin, end); });
 }

@@ -39,10 +39,13 @@ inline void transform_square(const Vector* values, Vector* result, Transform&& a
 struct Tiling {
   int64_t down, across, count, together;
 
-  Tiling(int64_t batch, const Image& out, int64_t channels)
+  Tiling(int64_t batch, const Image& out, int64_t channels, int64_t threads)
       : down(ceil_divide(out.height, kTile)), across(ceil_divide(out.width, kTile)), count(batch * down * across) {
     // With many channels the weights are long to read, and should serve many tiles. A multiple of 12.
     together = std::clamp<int64_t>(channels / 8, 24, 96) / 12 * 12;
+    // As many blocks for one thread as for another.
+    const int64_t blocks = ceil_divide(count, together * threads) * threads;
+    together = std::min(together, ceil_divide(ceil_divide(count, blocks), 12) * 12);
   }
 
   int64_t blocks() const { return ceil_divide(count, together); }
@@ -60,8 +63,12 @@ inline int64_t groups_together(int64_t groups, int64_t group_in, int64_t group_o
   return std::clamp<int64_t>(64 / std::max(group_in, group_out), 1, groups);
 }
 
-// Transforms a square of an image, zeros outside it, a vector of channels at a time, to `kPoints` places `step` apart.
-template <int kSize, class Transform>
+// Floats by which a loop that touches many places at once calls for its next ones: too many for the processor to guess.
+constexpr int64_t kAhead = 48;
+
+// Transforms a square of an image, zeros outside it, a vector of channels at a time, to `kPoints` places `step` apart,
+// which are called for ahead if they will not be in the second-level cache.
+template <int kSize, bool kFar, class Transform>
 void read_square(const float* image, const Image& shape, int64_t row, int64_t column, int64_t channel, int64_t last,
                  float* to, int64_t step, Transform&& along) {
   for (; channel < last; channel += kLanes, to += kLanes) {
@@ -75,7 +82,10 @@ void read_square(const float* image, const Image& shape, int64_t row, int64_t co
             inside ? load_first(image + (r * shape.width + q) * shape.channels + channel, count) : Vector{};
       }
     transform_square<kSize, kPatch>(square, points, along);
-    for (int p = 0; p < kPoints; ++p) store(to + p * step, points[p]);
+    for (int p = 0; p < kPoints; ++p) {
+      store(to + p * step, points[p]);
+      if (kFar) __builtin_prefetch(to + p * step + kAhead, 1);
+    }
   }
 }
 

@@ -31,9 +31,12 @@ inline void transform_sums(const V* m, int step, V* to, int to_step) {
 }
 
 // Adds the products of kChannels input channels with kCount vectors of output channels over `tiles` tiles.
-template <int kChannels, int kCount>
+template <int kChannels, int kCount, bool kFar>
 void add_products(const float* values, int64_t value_step, const float* grads, int64_t grad_step, int64_t tiles,
                   float* sums, int64_t vector_step) {
+  if (kFar)
+    for (int v = 0; v < kCount; ++v)
+      for (int i = 0; i < kChannels * kLanes; i += 16) __builtin_prefetch(sums + v * vector_step + i, 1);
   Vector total[kChannels][kCount] = {};
   for (int64_t t = 0; t < tiles; ++t, values += value_step, grads += grad_step) {
     Vector g[kCount];
@@ -62,10 +65,13 @@ struct Sizes {
         planes(ceil_divide(c.out_channels, kLanes)), channels(ceil_divide(group_in, 8) * 8) {
     group_planes = planes / groups;
   }
-  int64_t sums() const { return kPoints * planes * channels * kLanes; }  // (points, planes, channels, kLanes)
+  // Sums are (points, planes, channels, kLanes), those of two points `point_step` floats apart.
+  int64_t point_step() const { return planes * channels * kLanes + kPad; }
+  int64_t sums() const { return kPoints * point_step(); }
 };
 
 // Adds some blocks of tiles to the sums of the planes [first_plane, last_plane).
+template <bool kFar>
 void add_blocks(const Convolution& c, const Sizes& s, const Tiling& tiling, int64_t first_block, int64_t last_block,
                 int64_t first_plane, int64_t last_plane, const float* input, const float* grad, float* sums) {
   const int64_t first_group = first_plane / s.group_planes, last_group = ceil_divide(last_plane, s.group_planes);
@@ -78,11 +84,12 @@ void add_blocks(const Convolution& c, const Sizes& s, const Tiling& tiling, int6
     const int64_t first = block * together, count = std::min(tiling.count, first + together) - first;
     for (int64_t t = 0; t < count; ++t) {
       const auto at = tiling.place(first + t);
-      read_square<kPatch>(input + at.image * s.in.size(), s.in, at.row - c.padding[0], at.column - c.padding[1],
-                          first_channel, last_group * s.group_in, values + t * ins, together * ins, transform_input<Vector>);
-      read_square<kTile>(grad + at.image * s.out.size(), s.out, at.row, at.column, first_plane * kLanes,
-                         std::min(c.out_channels, last_plane * kLanes), grads + t * outs, together * outs,
-                         transform_gradient<Vector>);
+      read_square<kPatch, kFar>(input + at.image * s.in.size(), s.in, at.row - c.padding[0], at.column - c.padding[1],
+                                first_channel, last_group * s.group_in, values + t * ins, together * ins,
+                                transform_input<Vector>);
+      read_square<kTile, kFar>(grad + at.image * s.out.size(), s.out, at.row, at.column, first_plane * kLanes,
+                               std::min(c.out_channels, last_plane * kLanes), grads + t * outs, together * outs,
+                               transform_gradient<Vector>);
     }
     for (int64_t p = 0; p < kPoints; ++p)
       for (int64_t plane = first_plane; plane < last_plane;) {
@@ -90,10 +97,10 @@ void add_blocks(const Convolution& c, const Sizes& s, const Tiling& tiling, int6
         const int64_t left = std::min(last_plane, (group + 1) * s.group_planes) - plane;
         const float* value = values + p * together * ins + (group - first_group) * s.group_in;
         const float* gradient = grads + p * together * outs + (plane - first_plane) * kLanes;
-        float* to = sums + (p * s.planes + plane) * s.channels * kLanes;
+        float* to = sums + p * s.point_step() + plane * s.channels * kLanes;
         const auto take = [&](auto channels, auto vectors) {
           for (int64_t i = 0; i < s.group_in; i += channels())
-            add_products<channels(), vectors()>(value + i, ins, gradient, outs, count, to + i * kLanes,
+            add_products<channels(), vectors(), kFar>(value + i, ins, gradient, outs, count, to + i * kLanes,
                                                 s.channels * kLanes);
           plane += vectors();
         };
@@ -108,15 +115,17 @@ void add_blocks(const Convolution& c, const Sizes& s, const Tiling& tiling, int6
 void add_groups(const Convolution& c, const Sizes& s, const Tiling& tiling, int64_t first_block, int64_t last_block,
                 int64_t first_plane, int64_t last_plane, const float* input, const float* grad, float* sums) {
   const int64_t step = groups_together(s.groups, s.group_in, c.out_channels / s.groups) * s.group_planes;
+  const bool far = s.sums() >= 1 << 20;  // floats: several times the second-level cache
   for (int64_t plane = first_plane; plane < last_plane; plane += step)
-    add_blocks(c, s, tiling, first_block, last_block, plane, std::min(last_plane, plane + step), input, grad, sums);
+    (far ? add_blocks<true> : add_blocks<false>)(c, s, tiling, first_block, last_block, plane,
+                                                 std::min(last_plane, plane + step), input, grad, sums);
 }
 
 void backward_weight(const Convolution& c, const float* input, const float* grad, float* grad_weight) {
   const Sizes s(c);
-  const Tiling tiling(c.batch, s.out, s.group_in + c.out_channels / s.groups);
   // Few weights: each thread sums over its own tiles. Many: each thread has weights of its own.
   const bool by_tiles = s.sums() * int64_t(sizeof(float)) <= (2 << 20);
+  const Tiling tiling(c.batch, s.out, s.group_in + c.out_channels / s.groups, by_tiles ? c.threads : 1);
   const int64_t shares = by_tiles ? std::min(c.threads, tiling.blocks()) : 1;
   const Buffer buffer(s.sums() * shares);
   float* sums = buffer.data();
@@ -135,7 +144,7 @@ void backward_weight(const Convolution& c, const float* input, const float* grad
         Vector total[kPoints] = {}, weights[9];
         for (int64_t share = 0; share < shares; ++share)
           for (int p = 0; p < kPoints; ++p)
-            total[p] += load(sums + share * s.sums() + ((p * s.planes + plane) * s.channels + i) * kLanes);
+            total[p] += load(sums + share * s.sums() + p * s.point_step() + (plane * s.channels + i) * kLanes);
         transform_square<kPatch, 3>(total, weights, transform_sums<Vector>);
         for (int64_t lane = 0; lane < std::min<int64_t>(kLanes, c.out_channels - plane * kLanes); ++lane)
           for (int k = 0; k < 9; ++k)
