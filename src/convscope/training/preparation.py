@@ -148,7 +148,8 @@ def _batches(recipe: Recipe, facts: DataFacts, images: ImageSet, processes: Team
 
 def _rehearse(recipe: Recipe, facts: DataFacts, network: nn.Module, batches: Batches) -> None:
     """Take two images of each size through a copy, so that what cannot work is refused before a file is written."""
-    for epoch in range(len(recipe.progressive_sizes) + 1):
+    epochs = {batches.image_shape(epoch): epoch for epoch in range(len(recipe.progressive_sizes) + 1)}
+    for epoch in epochs.values():
         _rehearse_batch(recipe, facts, network, next(batches.epoch(epoch)))
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise UsageError(f"{recipe.model} has no parameter to train.", call="train")

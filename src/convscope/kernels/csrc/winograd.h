@@ -67,7 +67,7 @@ inline int64_t groups_together(int64_t groups, int64_t group_in, int64_t group_o
 constexpr int64_t kAhead = 48;
 
 // Transforms a square of an image, zeros outside it, a vector of channels at a time, to `kPoints` places `step` apart,
-// which are called for ahead if they will not be in the second-level cache.
+// which `kFar` calls for ahead: where they are more than the second-level cache keeps.
 template <int kSize, bool kFar, class Transform>
 void read_square(const float* image, const Image& shape, int64_t row, int64_t column, int64_t channel, int64_t last,
                  float* to, int64_t step, Transform&& along) {

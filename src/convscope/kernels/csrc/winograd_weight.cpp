@@ -101,7 +101,7 @@ void add_blocks(const Convolution& c, const Sizes& s, const Tiling& tiling, int6
         const auto take = [&](auto channels, auto vectors) {
           for (int64_t i = 0; i < s.group_in; i += channels())
             add_products<channels(), vectors(), kFar>(value + i, ins, gradient, outs, count, to + i * kLanes,
-                                                s.channels * kLanes);
+                                                      s.channels * kLanes);
           plane += vectors();
         };
         if (left >= 3 && left != 4) take(std::integral_constant<int, 4>(), std::integral_constant<int, 3>());
